@@ -1,0 +1,1 @@
+"""Stopline: what the functions share. Imports follow the arrow functions → wiring → shell → core."""
