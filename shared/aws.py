@@ -1,0 +1,584 @@
+"""AWS without boto3: the few calls that Stopline makes, signed by AWS's own stand-alone signer.
+
+boto3 costs a cold start several hundred milliseconds for three operations. What is taken from it instead is
+what it knows: how a service is addressed (`service-2.json`), which errors pass (`retries/standard.py`), how
+endpoints are configured. Tests compare each of these with botocore, so none can drift.
+
+Retries happen here and nowhere below, in one layer. A passing fault ends as `AwsUnavailable` or, of a batch,
+as a reported entry; AWS's final no is `AwsRefused`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from aws_sdk_signers import URI, AWSCredentialIdentity, AWSRequest, Field, Fields, SigV4Signer
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    retry_if_result,
+    wait_random_exponential,
+)
+
+from shared.aws_credentials import (
+    Credentials,
+    CredentialSource,
+    CredentialsRefused,
+    CredentialsUnavailable,
+)
+from shared.http import Http, NoAnswer, NoSuchHost, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from tenacity.retry import retry_base
+
+    from shared.deadline import Deadline
+
+TRIES: Final = 4
+"""How often a request, or an entry of a batch, is sent at most."""
+
+REQUEST_TIMEOUT: Final = 10.0
+"""Seconds for one request; less when the deadline is nearer."""
+
+ENTRIES_PER_BATCH: Final = 10
+"""The limit of both PutEvents and SendMessageBatch."""
+
+EVENTS_BYTES_PER_BATCH: Final = 262_144
+"""PutEvents: 256 KB in every region and partition; the newer limit of 1 MB is not needed for 100 results."""
+
+MESSAGES_BYTES_PER_BATCH: Final = 1_048_576
+"""SendMessageBatch, and one message: 1 MiB, attributes included.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
+"""
+
+PASSING_CODES: Final = frozenset(
+    {
+        # botocore/retries/standard.py, TransientRetryableChecker and ThrottledRetryableChecker
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "LimitExceededException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+        # Server faults that can stand in one entry of an answer with status 200, where no 5xx tells:
+        # PutEventsResultEntry names InternalFailure; the others are the services' own words for the same.
+        "InternalException",
+        "InternalFailure",
+        "InternalServiceError",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        # SQS, of an encrypted queue: modelled as KmsThrottled, spelled the other way by the older protocol
+        "KMS.ThrottlingException",
+        "KmsThrottled",
+    }
+)
+
+_EXPIRED_CODES: Final = frozenset({"ExpiredToken", "ExpiredTokenException"})
+_DENIED_CODES: Final = frozenset({"AccessDenied", "AccessDeniedException", "KmsAccessDenied"})
+_MISSING_CODES: Final = frozenset({"QueueDoesNotExist", "ResourceNotFoundException"})
+_CREDENTIAL_CODES: Final = _EXPIRED_CODES | {
+    "IncompleteSignature",
+    "IncompleteSignatureException",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An AWS service that speaks JSON, in the words of botocore's `service-2.json`.
+
+    `endpoint_prefix` is the name to sign for, too.
+    """
+
+    service_id: str
+    endpoint_prefix: str
+    target_prefix: str
+    json_version: str
+
+
+EVENTBRIDGE: Final = Service("EventBridge", "events", "AWSEvents", "1.1")
+SQS: Final = Service("SQS", "sqs", "AmazonSQS", "1.0")
+SECRETS_MANAGER: Final = Service("Secrets Manager", "secretsmanager", "secretsmanager", "1.1")
+
+
+@dataclass(frozen=True, slots=True)
+class BusEvent:
+    """One EventBridge event; `detail` is the text of a JSON object."""
+
+    source: str
+    detail_type: str
+    detail: str
+    resources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One SQS message with string attributes; `delay_seconds` is 0 to 900."""
+
+    body: str
+    attributes: Mapping[str, str]
+    delay_seconds: int
+
+
+class AwsUnavailable(Exception):
+    """Only passing faults (throttles, 5xx, no answer) until the tries or the time ran out; try again later."""
+
+    def __init__(self, *, service: str, operation: str, code: str, message: str) -> None:
+        super().__init__(f"{service} {operation}: {code}: {message}")
+        self.service = service
+        self.operation = operation
+        self.code = code
+        self.message = message
+
+
+class AwsRefused(Exception):
+    """AWS's final no, or a setting that keeps us from asking; `str()` says what to mend, and holds no secret."""
+
+    def __init__(self, *, service: str, operation: str, code: str, message: str, mend: str) -> None:
+        super().__init__(f"{service} {operation}: {code}: {message}" + (f"; {mend}" if mend else ""))
+        self.service = service
+        self.operation = operation
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one entry of a batch was not taken; a `passing` one is sent again."""
+
+    code: str
+    message: str
+    passing: bool
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class Aws:
+    """The AWS calls of Stopline; several threads may use one. Nothing is read or sent before the first call.
+
+    `environment` is read at each call, because Lambda exchanges it when it restores a snapshot.
+    """
+
+    def __init__(
+        self,
+        *,
+        http: Http,
+        environment: Mapping[str, str],
+        now: Callable[[], datetime],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._http = http
+        self._environment = environment
+        self._now = now
+        self._sleep = sleep
+        self._credentials = CredentialSource(http=http, environment=environment, now=now)
+
+    def put_events(self, bus: str, events: Sequence[BusEvent], *, deadline: Deadline) -> Mapping[int, str]:
+        """Publish `events` to `bus` (a name or an ARN), in order, in as few requests as may be.
+
+        Gives the position of each event that could not be published, with "code: message"; `{}` when all are
+        on the bus. Raises `AwsRefused`. Beware: EventBridge takes events for a bus that does not exist and
+        drops them without a word (https://github.com/aws/aws-cli/issues/9186).
+        """
+
+        def send(batch: Sequence[int]) -> Mapping[int, Failure]:
+            entries = [
+                {
+                    "EventBusName": bus,
+                    "Source": events[position].source,
+                    "DetailType": events[position].detail_type,
+                    "Detail": events[position].detail,
+                    "Resources": list(events[position].resources),
+                }
+                for position in batch
+            ]
+            return failed_events(batch, self._once(EVENTBRIDGE, "PutEvents", {"Entries": entries}, deadline))
+
+        return self._deliver([event_size(event) for event in events], EVENTS_BYTES_PER_BATCH, send, deadline)
+
+    def send_messages(self, queue_url: str, messages: Sequence[Message], *, deadline: Deadline) -> Mapping[int, str]:
+        """Send `messages` to a queue of this region, in order, in as few requests as may be.
+
+        Gives the position of each message that could not be sent, with "code: message"; `{}` when all are on
+        the queue. Raises `AwsRefused`.
+        """
+
+        def send(batch: Sequence[int]) -> Mapping[int, Failure]:
+            entries = [
+                {
+                    "Id": str(position),
+                    "MessageBody": messages[position].body,
+                    "DelaySeconds": messages[position].delay_seconds,
+                    "MessageAttributes": {
+                        name: {"DataType": "String", "StringValue": value}
+                        for name, value in messages[position].attributes.items()
+                    },
+                }
+                for position in batch
+            ]
+            payload = {"QueueUrl": queue_url, "Entries": entries}
+            return failed_messages(batch, self._once(SQS, "SendMessageBatch", payload, deadline))
+
+        sizes = [message_size(message) for message in messages]
+        return self._deliver(sizes, MESSAGES_BYTES_PER_BATCH, send, deadline)
+
+    def secret_string(self, secret_id: str, *, deadline: Deadline) -> str:
+        """Give the text of the Secrets Manager secret `secret_id` (a name or an ARN).
+
+        Raises `AwsUnavailable` or `AwsRefused`.
+        """
+        answer = self.call(SECRETS_MANAGER, "GetSecretValue", {"SecretId": secret_id}, deadline=deadline)
+        text = answer.get("SecretString")
+        if not isinstance(text, str):
+            raise AwsRefused(
+                service=SECRETS_MANAGER.service_id,
+                operation="GetSecretValue",
+                code="NoSecretString",
+                message=f"{secret_id} holds no text",
+                mend="store it as a string, not as binary",
+            )
+        return text
+
+    def call(
+        self, service: Service, operation: str, payload: Mapping[str, object], *, deadline: Deadline
+    ) -> dict[str, Any]:
+        """Call one operation and give its whole answer; passing faults are tried again until `deadline`.
+
+        Raises `AwsUnavailable` or `AwsRefused`.
+        """
+        tries = self._tries(deadline, again=retry_if_exception_type(AwsUnavailable))
+        return tries(self._once, service, operation, payload, deadline)
+
+    def _deliver(
+        self,
+        sizes: Sequence[int],
+        limit: int,
+        send: Callable[[Sequence[int]], Mapping[int, Failure]],
+        deadline: Deadline,
+    ) -> dict[int, str]:
+        """Send the entries in batches until each is taken, refused for good, or out of tries or time.
+
+        One try is one pass over all that waits, so that a batch in trouble does not hold up the others and
+        what is left of several batches is packed together.
+        """
+        failed = {
+            position: f"TooLarge: {size} bytes where {limit} are allowed"
+            for position, size in enumerate(sizes)
+            if size > limit
+        }
+        waiting = {position: "NoTimeLeft: not sent" for position in range(len(sizes)) if position not in failed}
+
+        def send_all_that_waits() -> bool:
+            for batch in pack(list(waiting), sizes, limit):
+                if not deadline.remaining():
+                    break
+                try:
+                    failures = send(batch)
+                except AwsUnavailable as fault:
+                    failures = dict.fromkeys(batch, Failure(fault.code, fault.message, passing=True))
+                for position in batch:
+                    failure = failures.get(position)
+                    if failure and failure.passing:
+                        waiting[position] = str(failure)
+                        continue
+                    del waiting[position]
+                    if failure:
+                        failed[position] = str(failure)
+            return bool(waiting)
+
+        if waiting:
+            self._tries(deadline, again=retry_if_result(bool))(send_all_that_waits)
+        return dict(sorted((failed | waiting).items()))
+
+    def _tries(self, deadline: Deadline, *, again: retry_base) -> Retrying:
+        def over(state: RetryCallState) -> bool:
+            return state.attempt_number >= TRIES or state.upcoming_sleep >= deadline.remaining()
+
+        return Retrying(
+            retry=again,
+            stop=over,
+            # "Full jitter": https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+            wait=wait_random_exponential(multiplier=0.5, max=4),
+            sleep=self._sleep,
+            retry_error_callback=_last_result,
+        )
+
+    def _once(
+        self, service: Service, operation: str, payload: Mapping[str, object], deadline: Deadline
+    ) -> dict[str, Any]:
+        """Send one request; of an expired session a second one, with fresh credentials."""
+        body = json.dumps(payload, separators=(",", ":")).encode()
+        try:
+            credentials = self._credentials.current(deadline=deadline)
+            response = self._post(service, operation, body, credentials, deadline)
+            if _error(response)[0] in _EXPIRED_CODES and self._credentials.forget(credentials):
+                credentials = self._credentials.current(deadline=deadline)
+                response = self._post(service, operation, body, credentials, deadline)
+        except CredentialsUnavailable as error:
+            raise _unavailable(service, operation, "NoCredentialsYet", str(error)) from error
+        except CredentialsRefused as error:
+            raise _refused(service, operation, "NoCredentials", str(error)) from error
+        return _answer(service, operation, response, credentials)
+
+    def _post(
+        self, service: Service, operation: str, body: bytes, credentials: Credentials, deadline: Deadline
+    ) -> Response:
+        region = self._environment.get("AWS_REGION") or self._environment.get("AWS_DEFAULT_REGION")
+        if not region:
+            raise _refused(service, operation, "NoRegion", "set AWS_REGION; inside Lambda the service does")
+        url = endpoint(service, region, self._environment)
+        try:
+            headers = sign(
+                "POST",
+                url,
+                {
+                    "Content-Type": f"application/x-amz-json-{service.json_version}",
+                    "X-Amz-Target": f"{service.target_prefix}.{operation}",
+                },
+                body,
+                credentials=credentials,
+                region=region,
+                signing_name=service.endpoint_prefix,
+                at=self._now(),
+            )
+        except ValueError as error:
+            raise _refused(service, operation, "NoSuchHost", "the configured endpoint is no URL") from error
+        timeout = min(REQUEST_TIMEOUT, deadline.remaining())
+        if not timeout:
+            raise _unavailable(service, operation, "NoTimeLeft", "not sent")
+        try:
+            return self._http.send("POST", url, headers=headers, body=body, timeout=timeout)
+        except NoAnswer as error:
+            raise _unavailable(service, operation, "NoAnswer", str(error)) from error
+        except NoSuchHost as error:
+            raise _refused(service, operation, "NoSuchHost", str(error)) from error
+
+
+def pack(positions: Sequence[int], sizes: Sequence[int], limit: int) -> Iterator[list[int]]:
+    """Cut `positions` into batches, in order: at most ten each, their `sizes` together at most `limit` bytes.
+
+    None of them may be larger than `limit` by itself.
+    """
+    batch: list[int] = []
+    total = 0
+    for position in positions:
+        if batch and (len(batch) == ENTRIES_PER_BATCH or total + sizes[position] > limit):
+            yield batch
+            batch, total = [], 0
+        batch.append(position)
+        total += sizes[position]
+    if batch:
+        yield batch
+
+
+def event_size(event: BusEvent) -> int:
+    """Bytes of one PutEvents entry as EventBridge counts them.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html#eb-putevent-size
+    """
+    return sum(map(_utf8_size, (event.source, event.detail_type, event.detail, *event.resources)))
+
+
+def message_size(message: Message) -> int:
+    """Bytes of one message as SQS counts them: the body, and each attribute's name, type and value.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
+    """
+    return _utf8_size(message.body) + sum(
+        _utf8_size(name) + len("String") + _utf8_size(value) for name, value in message.attributes.items()
+    )
+
+
+def _utf8_size(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))  # half a surrogate pair is AWS's to refuse, not ours to crash on
+
+
+def failed_events(batch: Sequence[int], answer: Mapping[str, Any]) -> dict[int, Failure]:
+    """Read a PutEvents answer, whose entries stand in the order of the request.
+
+    Only an `EventId` counts as a yes; `FailedEntryCount` says nothing that the entries do not.
+    """
+    results = _dicts(answer.get("Entries"))
+    failures: dict[int, Failure] = {}
+    for place, position in enumerate(batch):
+        result = results[place] if place < len(results) else {}
+        code = result.get("ErrorCode")
+        if code:
+            message = str(result.get("ErrorMessage", ""))
+            failures[position] = Failure(str(code), message, passing=code in PASSING_CODES)
+        elif not result.get("EventId"):
+            failures[position] = _UNANSWERED
+    return failures
+
+
+def failed_messages(batch: Sequence[int], answer: Mapping[str, Any]) -> dict[int, Failure]:
+    """Read a SendMessageBatch answer, whose entries carry their position as `Id`.
+
+    `SenderFault` means that sending the same again is of no use, save for a throttle, which is ours too.
+    """
+    taken = {result.get("Id") for result in _dicts(answer.get("Successful"))}
+    refused = {result.get("Id"): result for result in _dicts(answer.get("Failed"))}
+    failures: dict[int, Failure] = {}
+    for position in batch:
+        if str(position) in taken:
+            continue
+        if result := refused.get(str(position)):
+            code = str(result.get("Code", "Unknown"))
+            passing = not result.get("SenderFault") or code in PASSING_CODES
+            failures[position] = Failure(code, str(result.get("Message", "")), passing=passing)
+        else:
+            failures[position] = _UNANSWERED
+    return failures
+
+
+_UNANSWERED: Final = Failure("NoResult", "the answer says nothing about this entry", passing=True)
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    # A place must not be lost, or PutEvents' results would slide to the wrong events.
+    return [item if isinstance(item, dict) else {} for item in value] if isinstance(value, list) else []
+
+
+def endpoint(service: Service, region: str, environment: Mapping[str, str]) -> str:
+    """Give the URL of `service`: the configured one, by the AWS SDKs' own variables, or the region's.
+
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+    """
+    if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() != "true":
+        own = "AWS_ENDPOINT_URL_" + service.service_id.upper().replace(" ", "_")
+        if configured := environment.get(own) or environment.get("AWS_ENDPOINT_URL"):
+            return configured.rstrip("/") + "/"
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://{service.endpoint_prefix}.{region}.{suffix}/"
+
+
+def sign(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    credentials: Credentials,
+    region: str,
+    signing_name: str,
+    at: datetime,
+) -> dict[str, str]:
+    """Give `headers` with those that Signature Version 4 adds. Raises `ValueError` when `url` has no host."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        raise ValueError("no host")
+    request = AWSRequest(
+        method=method,
+        destination=URI(
+            scheme=parts.scheme,
+            host=f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname,
+            port=parts.port,
+            path=parts.path or "/",
+            query=parts.query or None,
+        ),
+        # A seekable body: of any other iterable the signer makes a copy, and of plain bytes it iterates numbers.
+        body=BytesIO(body),
+        fields=Fields([Field(name=name, values=[value]) for name, value in headers.items()]),
+    )
+    signed = SigV4Signer().sign(
+        request=request,
+        # Without its expiration: the signer would hold that against the real clock and raise ValueError.
+        identity=AWSCredentialIdentity(
+            access_key_id=credentials.access_key_id,
+            secret_access_key=credentials.secret_access_key,
+            session_token=credentials.session_token,
+        ),
+        properties={
+            "region": region,
+            "service": signing_name,
+            "date": at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ"),
+        },
+    )
+    return {field.name: field.as_string() for field in signed.fields}
+
+
+def _answer(service: Service, operation: str, response: Response, credentials: Credentials) -> dict[str, Any]:
+    if response.status == HTTPStatus.OK:
+        answer = _json_object(response.body)
+        if answer is None:
+            raise _refused(service, operation, "NotAws", "the answer is no JSON object")
+        return answer
+    code, message = _error(response)
+    # AWS explains a wrong signature by the whole canonical request, session token included.
+    for secret in (credentials.session_token, credentials.secret_access_key):
+        message = message.replace(secret, "***") if secret else message
+    message = message.partition("\n")[0]
+    if (
+        code in PASSING_CODES
+        or response.status == HTTPStatus.TOO_MANY_REQUESTS
+        or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    ):
+        raise _unavailable(service, operation, code, message)
+    raise _refused(service, operation, code, message)
+
+
+def _error(response: Response) -> tuple[str, str]:
+    """Read code and message as botocore's JSON parser does; ("", "") of a success."""
+    if response.status == HTTPStatus.OK:
+        return "", ""
+    body = _json_object(response.body) or {}
+    kind = body.get("__type") or response.headers.get("x-amzn-errortype") or f"HTTP{response.status}"
+    code = str(kind).partition(":")[0].rpartition("#")[2]
+    return code, str(body.get("message") or body.get("Message") or f"status {response.status}")
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        parsed = json.loads(body or b"{}")
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _unavailable(service: Service, operation: str, code: str, message: str) -> AwsUnavailable:
+    return AwsUnavailable(service=service.service_id, operation=operation, code=code, message=message)
+
+
+def _refused(service: Service, operation: str, code: str, message: str) -> AwsRefused:
+    mend = ""
+    if code in _DENIED_CODES:
+        action = f"{service.endpoint_prefix}:{operation.removesuffix('Batch')}"
+        mend = f"allow {action} in the function's role, and the key if it is encrypted"
+    elif code in _MISSING_CODES:
+        mend = "check the name, the region and the account of what the setting points to"
+    elif code in _CREDENTIAL_CODES:
+        mend = "check the AWS credentials: the function's role, or AWS_ACCESS_KEY_ID and what belongs to it"
+    elif code in {"NoSuchHost", "NotAws"} or code.startswith("HTTP"):
+        variable = service.service_id.upper().replace(" ", "_")
+        mend = f"check AWS_REGION, AWS_ENDPOINT_URL_{variable} and AWS_ENDPOINT_URL"
+    return AwsRefused(service=service.service_id, operation=operation, code=code, message=message, mend=mend)
+
+
+def _last_result(state: RetryCallState) -> Any:
+    """Give what the last try gave, or raise what it raised."""
+    return state.outcome.result() if state.outcome else None

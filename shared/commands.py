@@ -1,0 +1,338 @@
+"""Commands: what may be asked of Stopline, and the reasons why a message is none.
+
+Unknown fields are refused, types are not coerced, and an explicit `null` is no value: nothing may slide into
+a default, and above all nothing into "stop everything".
+
+The limits of the ids come from Huawei's pages "Stopping a Check Task" and "Stop a Batch Task".
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    PlainSerializer,
+    Strict,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from shared.outcomes import FieldError, Tally, to_rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_TARGETS: Final = 100_000
+"""Most targets that one command may name."""
+
+ALL_TARGETS: Final = "*"
+"""The one target of a command with `all_targets`, in results and in `awaiting`."""
+
+_MAX_ERRORS: Final = 20
+_MAX_LOC: Final = 128
+_MAX_MSG: Final = 512
+
+# RFC 3339 section 5.6; `datetime.fromisoformat` alone would also take week dates and times without a zone.
+_RFC3339: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
+# So that no zone and no time to live can carry a moment out of datetime's own range.
+_YEARS: Final = range(1970, 9000)
+
+
+def _not_null(value: Any) -> Any:
+    if value is None:
+        raise PydanticCustomError("null", "null is not a value here; leave the field out")
+    return value
+
+
+def _read_instant(value: Any) -> datetime:
+    if isinstance(value, datetime):  # the default, which the service itself puts in
+        return value
+    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+        raise PydanticCustomError("rfc3339", "should be an RFC 3339 time with its zone, e.g. 2026-11-23T08:49:05Z")
+    try:
+        instant = datetime.fromisoformat(value.upper())
+        in_range = instant.year in _YEARS
+    except ValueError as error:
+        raise PydanticCustomError("rfc3339", "should be a time that exists") from error
+    if not in_range:
+        raise PydanticCustomError("rfc3339", "should lie in a year from 1970 to 8999")
+    return instant.astimezone(UTC)
+
+
+def _folded(targets: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(targets))
+
+
+type CommandId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+type CheckTaskId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+type BatchTaskId = Annotated[str, StringConstraints(pattern=r"^[a-f0-9]{1,24}$")]
+type DeviceId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,256}$")]
+type ProjectId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+# Huawei gives only the length; visible ASCII is what can be sent as a header without being changed.
+type InstanceId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,36}$")]
+# Strictness is off for the list alone, since JSON has no tuples. The first bad id is enough to refuse the
+# message: 100 000 complaints would help nobody.
+type Targets = Annotated[
+    tuple[DeviceId, ...],
+    Strict(strict=False),
+    FailFast(),
+    Field(min_length=1, max_length=MAX_TARGETS),
+    AfterValidator(_folded),
+]
+type Awaiting = Annotated[
+    tuple[Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_.:-]{1,256}|\*)$")], ...],
+    Strict(strict=False),
+    FailFast(),
+    Field(max_length=MAX_TARGETS),
+    AfterValidator(_folded),
+]
+type When = Annotated[
+    datetime,
+    BeforeValidator(
+        _read_instant, json_schema_input_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    ),
+    PlainSerializer(to_rfc3339, return_type=str),
+]
+type Given[T] = Annotated[T | None, BeforeValidator(_not_null)]
+"""An optional field that may be left out but, when it is there, is a `T`."""
+
+
+class _Command(BaseModel, ABC):
+    """What the two kinds have in common. `requested_at` and `expires_at` are UTC."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    command_id: CommandId
+    requested_at: When
+    expires_at: When
+    requested_by: Given[Annotated[str, StringConstraints(max_length=128)]] = None
+    reason: Given[Annotated[str, StringConstraints(max_length=512)]] = None
+    dry_run: bool = False
+    confirm: bool = False
+    attempt: int = Field(1, ge=1, le=1_000_000)
+    tally: Tally = Tally()
+    awaiting: Awaiting = ()
+
+    @property
+    @abstractmethod
+    def asked(self) -> tuple[str, ...]:
+        """The distinct targets asked for, in order."""
+
+    @model_validator(mode="after")
+    def _awaiting_was_asked(self) -> Self:
+        if self.awaiting and not self.confirm:
+            raise PydanticCustomError("awaiting", "has no meaning without confirm", {"field": "awaiting"})
+        if not set(self.awaiting) <= set(self.asked if self.awaiting else ()):
+            raise PydanticCustomError("awaiting", "should name only targets of the command", {"field": "awaiting"})
+        return self
+
+    def has_expired(self, now: datetime) -> bool:
+        """Whether Huawei may no longer be told: ids outlive runs, so a late stop would hit new work."""
+        return now >= self.expires_at
+
+    def to_message(self) -> str:
+        """Write the command as a message body: what was left out stays out."""
+        return self.model_dump_json(exclude_none=True, exclude_defaults=True)
+
+
+class StopTask(_Command):
+    """Stop the run of one CodeArts Check task. The task itself is the one target."""
+
+    command: Literal["stop_task"]
+    task_id: CheckTaskId
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The distinct targets asked for."""
+        return (self.task_id,)
+
+    def left(self, *, to_stop: tuple[str, ...], awaiting: tuple[str, ...], attempt: int, tally: Tally) -> StopTask:
+        """Give the command that asks for what is unfinished, which is the task itself."""
+        if not to_stop and not awaiting:
+            raise ValueError("nothing is left of this command")
+        return self.model_copy(update={"awaiting": awaiting, "attempt": attempt, "tally": tally})
+
+
+class StopTargets(_Command):
+    """Stop the named targets, or all, of one IoTDA batch task (firmware or software upgrade).
+
+    `targets`: 1 to 100 000 device ids, distinct, in the order asked; `None` with `all_targets`.
+    """
+
+    command: Literal["stop_targets"]
+    task_id: BatchTaskId
+    project_id: ProjectId
+    instance_id: Given[InstanceId] = None
+    targets: Given[Targets] = None
+    all_targets: Given[bool] = None
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The distinct targets asked for; `("*",)` for all."""
+        return (ALL_TARGETS,) if self.targets is None else self.targets
+
+    @model_validator(mode="after")
+    def _exactly_one_of_targets_and_all_targets(self) -> Self:
+        if self.all_targets is False:
+            raise PydanticCustomError("all_targets", "should be true, or left out", {"field": "all_targets"})
+        if (self.targets is None) == (self.all_targets is None):
+            raise PydanticCustomError(
+                "exactly_one", "exactly one of targets and all_targets should be given", {"field": "targets"}
+            )
+        return self
+
+    def left(self, *, to_stop: tuple[str, ...], awaiting: tuple[str, ...], attempt: int, tally: Tally) -> StopTargets:
+        """Give the command that asks only for what is unfinished.
+
+        Of `all_targets` that may be targets which Huawei listed: they are then asked for by name.
+        """
+        unfinished = {*to_stop, *awaiting}
+        if not unfinished:
+            raise ValueError("nothing is left of this command")
+        targets = None if ALL_TARGETS in unfinished else (*to_stop, *awaiting)
+        if self.targets is not None:
+            targets = tuple(target for target in self.targets if target in unfinished)
+        return self.model_copy(
+            update={
+                "targets": targets,
+                "all_targets": True if targets is None else None,
+                "awaiting": awaiting,
+                "attempt": attempt,
+                "tally": tally,
+            }
+        )
+
+
+type Command = StopTask | StopTargets
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a command means by what it leaves out; where it came from and the settings give it."""
+
+    command_id: str
+    requested_at: datetime
+    time_to_live: timedelta
+    project_id: str
+    instance_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What could be read of a message that is no valid command, for the outcome that says so."""
+
+    command_id: str
+    command: Literal["stop_task", "stop_targets"] | None = None
+    task_id: str | None = None
+    project_id: str | None = None
+    instance_id: str | None = None
+    requested_at: datetime | None = None
+    requested_by: str | None = None
+    reason: str | None = None
+    attempt: int = 1
+
+
+class InvalidCommand(Exception):
+    """A message is no valid command: `errors` says which fields and why, `known` what could be read of it."""
+
+    def __init__(self, errors: tuple[FieldError, ...], known: Known) -> None:
+        super().__init__("; ".join(f"{error.loc or 'message'}: {error.msg}" for error in errors))
+        self.errors = errors
+        self.known = known
+
+
+def read_command(payload: object, *, defaults: Defaults) -> Command:
+    """Read one command out of parsed JSON, with `defaults` for what it leaves out.
+
+    Raises `InvalidCommand`, which names every field that is wrong and the reason.
+    """
+    if not isinstance(payload, dict):
+        raise InvalidCommand(
+            (FieldError(loc="", msg="should be a JSON object"),), Known(command_id=defaults.command_id)
+        )
+    filled: dict[str, Any] = {
+        "command_id": defaults.command_id,
+        "requested_at": defaults.requested_at,
+        **payload,
+    }
+    if "expires_at" not in payload:
+        try:
+            filled["expires_at"] = _read_instant(filled["requested_at"]) + defaults.time_to_live
+        except PydanticCustomError:  # `requested_at` itself will be complained of
+            filled["expires_at"] = defaults.requested_at
+    model: type[Command]
+    match payload.get("command"):
+        case "stop_task":
+            model = StopTask
+        case "stop_targets":
+            model = StopTargets
+            filled.setdefault("project_id", defaults.project_id)
+            if defaults.instance_id is not None:
+                filled.setdefault("instance_id", defaults.instance_id)
+        case _:
+            raise InvalidCommand(
+                (FieldError(loc="command", msg="should be stop_task or stop_targets"),),
+                Known(command_id=_command_id(payload, defaults)),
+            )
+    try:
+        return model.model_validate(filled)
+    except ValidationError as error:
+        raise InvalidCommand(_errors(error), _known(model, filled, error, defaults)) from None
+
+
+def known_of(command: Command) -> Known:
+    """Give what an outcome says of a command that was understood but is forbidden."""
+    return Known(**{name: getattr(command, name) for name in _KNOWN if hasattr(command, name)})
+
+
+_KNOWN: Final = tuple(each.name for each in fields(Known))
+
+
+def _known(model: type[Command], filled: Mapping[str, Any], error: ValidationError, defaults: Defaults) -> Known:
+    bad = {each["loc"][0] for each in error.errors(include_input=False, include_url=False) if each["loc"]}
+    good = {name: filled[name] for name in _KNOWN if name in model.model_fields and name in filled and name not in bad}
+    if "requested_at" in good:
+        good["requested_at"] = _read_instant(good["requested_at"])
+    return Known(**{"command_id": defaults.command_id, **good})
+
+
+def _command_id(payload: Mapping[str, Any], defaults: Defaults) -> str:
+    try:
+        return _COMMAND_ID.validate_python(payload.get("command_id"), strict=True)
+    except ValidationError:
+        return defaults.command_id
+
+
+_COMMAND_ID: Final[TypeAdapter[str]] = TypeAdapter(CommandId)
+
+
+def _errors(error: ValidationError) -> tuple[FieldError, ...]:
+    found = error.errors(include_input=False, include_url=False)
+    told = [
+        FieldError(
+            loc=_printable(".".join(map(str, each["loc"])) or each.get("ctx", {}).get("field", ""), _MAX_LOC),
+            msg=_printable(each["msg"], _MAX_MSG),
+        )
+        for each in found[:_MAX_ERRORS]
+    ]
+    if len(found) > _MAX_ERRORS:
+        told.append(FieldError(loc="", msg=f"and {len(found) - _MAX_ERRORS} more errors"))
+    return tuple(told)
+
+
+def _printable(text: str, length: int) -> str:
+    # A field's name is the sender's: a lone surrogate in it could not be written as UTF-8.
+    return text[:length].encode(errors="replace").decode()

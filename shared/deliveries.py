@@ -1,0 +1,162 @@
+"""One SQS delivery from end to end: read, plan, execute, settle, publish, and only then acknowledge.
+
+All the messages of a delivery are handled together, but each is acknowledged for itself: one that is bad, expired or
+unlucky never harms its neighbours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, assert_never
+
+from shared.commands import Command, Defaults, InvalidCommand, StopTargets, known_of, read_command
+from shared.envelopes import payload_of, read_delivery
+from shared.execution import Patience, Service, execute
+from shared.outcomes import FieldError
+from shared.planning import plan
+from shared.publishing import Parcel, Publisher, dead_letter, remainder_message
+from shared.settlement import Done, GoesOn, LeftToSqs, Settlement, Undone, expire, reject, settle
+
+if TYPE_CHECKING:
+    from shared.deadline import Deadline
+    from shared.envelopes import Incoming
+    from shared.findings import Findings
+    from shared.outcomes import Outcome
+    from shared.settings import QueueFunctionSettings
+    from shared.telemetry import Telemetry
+
+PUBLISHING_SHARE: Final = 0.25
+"""Part of the invocation's time that is kept for publishing, up to `PUBLISHING_RESERVE`."""
+
+PUBLISHING_RESERVE: Final = 10.0
+"""Seconds that are enough to publish what one delivery brings."""
+
+
+class Deliveries:
+    """Handles deliveries of one queue; made once a warm process."""
+
+    def __init__(
+        self,
+        *,
+        settings: QueueFunctionSettings,
+        service: Service,
+        publisher: Publisher,
+        patience: Patience,
+        telemetry: Telemetry,
+    ) -> None:
+        self._settings = settings
+        self._service = service
+        self._publisher = publisher
+        self._patience = patience
+        self._telemetry = telemetry
+
+    def handle(self, event: Any, *, deadline: Deadline) -> dict[str, list[dict[str, str]]]:
+        """Handle one delivery and answer with the messages that SQS is to deliver again.
+
+        Raises `DeploymentFault` when it kept every one of the messages from being handled, so that Lambda counts an
+        error and slows down; one that left some handled is logged.
+        """
+        messages = read_delivery(event, now=self._patience.now())
+        parcels, accepted = self._read_all(messages)
+        reserve = min(PUBLISHING_RESERVE, PUBLISHING_SHARE * deadline.remaining())
+        findings = execute(
+            plan(accepted.values()),
+            service=self._service,
+            concurrent_calls=self._settings.concurrent_calls,
+            deadline=deadline.less(reserve),
+            patience=self._patience,
+        )
+        self._telemetry.defects(findings.errors)
+        parcels += [self._settle(message, command, findings) for message, command in accepted.items()]
+        published = self._publisher.publish(parcels, deadline=deadline)
+        self._telemetry.outcomes_published(
+            outcome for parcel in parcels if parcel.message_id not in published.failed for outcome in parcel.outcomes
+        )
+        withheld = {parcel.message_id: parcel.withheld for parcel in parcels if parcel.withheld}
+        not_acknowledged = withheld | dict(published.failed)
+        self._telemetry.not_acknowledged(not_acknowledged)
+        if fault := findings.fault or published.fault:
+            self._telemetry.deployment_fault(fault)
+            if len(not_acknowledged) == len(messages):
+                raise fault
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in not_acknowledged]}
+
+    def _read_all(self, messages: tuple[Incoming, ...]) -> tuple[list[Parcel], dict[Incoming, Command]]:
+        """Part the messages into those that can be answered at once and the commands to carry out."""
+        now = self._patience.now()
+        parcels: list[Parcel] = []
+        accepted: dict[Incoming, Command] = {}
+        for message in messages:
+            try:
+                command = read_command(payload_of(message), defaults=self._defaults(message))
+                self._guard(command)
+                if command.has_expired(now):
+                    parcels.append(self._parcel(message, expire(command, now=now)))
+                else:
+                    accepted[message] = command
+            except InvalidCommand as invalid:
+                rejection = reject(invalid.known, invalid.errors, body=message.body, now=now)
+                parcels.append(self._to_dead_letters(message, (rejection,), message.body, f"rejected: {invalid}"))
+            except Exception as error:  # noqa: BLE001 - the edge of one record, which goes back to SQS
+                parcels.append(self._broken(message, error))
+        return parcels, accepted
+
+    def _defaults(self, message: Incoming) -> Defaults:
+        return Defaults(
+            command_id=message.message_id,
+            requested_at=message.sent_at,
+            time_to_live=self._settings.command_ttl,
+            project_id=self._settings.project_id,
+            instance_id=self._settings.default_instance_id,
+        )
+
+    def _guard(self, command: Command) -> None:
+        """Refuse what this queue or this deployment does not take; raises `InvalidCommand`."""
+        if command.command != self._settings.kind:
+            forbidden = FieldError(loc="command", msg=f"this queue takes {self._settings.kind} only")
+        elif isinstance(command, StopTargets) and command.all_targets and not self._settings.lets_stop_all:
+            forbidden = FieldError(loc="all_targets", msg="ALLOW_STOP_ALL is not true in this deployment")
+        else:
+            return
+        raise InvalidCommand((forbidden,), known_of(command))
+
+    def _settle(self, message: Incoming, command: Command, findings: Findings) -> Parcel:
+        try:
+            settlement = settle(
+                command,
+                findings,
+                now=self._patience.now(),
+                max_attempts=self._settings.max_attempts,
+                jitter=self._patience.uniform(0.0, 1.0),
+            )
+            return self._parcel(message, settlement)
+        except Exception as error:  # noqa: BLE001 - the edge of one record, which goes back to SQS
+            return self._broken(message, error)
+
+    def _parcel(self, message: Incoming, settlement: Settlement) -> Parcel:
+        """Give what is to be published and sent for a settled command."""
+        match settlement:
+            case Done(outcomes):
+                return Parcel(message.message_id, outcomes, send=None, withheld=None)
+            case GoesOn(outcomes, remainder, delay_seconds):
+                again = remainder_message(remainder.to_message(), delay_seconds=delay_seconds)
+                if again is None:
+                    return Parcel(message.message_id, outcomes, send=None, withheld=_TOO_LARGE)
+                return Parcel(message.message_id, outcomes, (self._settings.command_queue_url, again), withheld=None)
+            case Undone(outcomes, left, failure_reason):
+                return self._to_dead_letters(message, outcomes, left.to_message(), failure_reason)
+            case LeftToSqs(outcomes):
+                return Parcel(message.message_id, outcomes, send=None, withheld="not the command's fault")
+        assert_never(settlement)
+
+    def _to_dead_letters(self, message: Incoming, outcomes: tuple[Outcome, ...], body: str, reason: str) -> Parcel:
+        letter = dead_letter(body, reason=reason)
+        if letter is None:
+            return Parcel(message.message_id, outcomes, send=None, withheld=_TOO_LARGE)
+        return Parcel(message.message_id, outcomes, (self._settings.dead_letter_queue_url, letter), withheld=None)
+
+    def _broken(self, message: Incoming, error: Exception) -> Parcel:
+        self._telemetry.defects([error])
+        return Parcel(message.message_id, (), send=None, withheld="unexpected error")
+
+
+_TOO_LARGE: Final = "what is to be sent does not fit into a message"

@@ -1,0 +1,208 @@
+"""Calls → findings: the only place that waits on Huawei.
+
+Bounded in width by the calls in flight and in time by the deadline. Passing faults are tried again here and in no
+other layer. Answers that do not say what happened are settled by reading the state back, once for all the targets of
+a task, whichever calls they were in.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
+
+from shared.commands import ALL_TARGETS
+from shared.errors import DeploymentFault
+from shared.findings import Finding, Findings, Reading, Verdict, resolve
+from shared.planning import Call, Plan, Stop, StopAll, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from shared.deadline import Deadline
+
+TRIES: Final = 4
+"""Most times that one invocation sends the same call."""
+
+FIRST_WAIT: Final = 0.5
+"""Seconds that the first wait between two tries lasts at most; each later one twice as long."""
+
+LONGEST_WAIT: Final = 8.0
+"""Seconds: Huawei's throttles ask for 2 to 5; what takes longer is a remainder's business."""
+
+type States = dict[Task, dict[str, Finding]]
+
+
+class Service(Protocol):
+    """One of Huawei's services, as far as it stops work."""
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether it accepted the credentials the last time."""
+
+    def stop(self, call: Call, deadline: Deadline) -> dict[str, Finding]:
+        """Send one call, once. Raises `DeploymentFault`."""
+
+    def read(self, task: Task, targets: tuple[str, ...], deadline: Deadline) -> Reading:
+        """Begin to read states back. Raises `DeploymentFault`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Clock, pause and chance, as arguments. `uniform(a, b)` gives a random number from a to b."""
+
+    now: Callable[[], datetime]
+    sleep: Callable[[float], None]
+    uniform: Callable[[float, float], float]
+
+
+def execute(plan: Plan, *, service: Service, concurrent_calls: int, deadline: Deadline, patience: Patience) -> Findings:
+    """Send the calls of a plan, at most `concurrent_calls` at a time, and read what must be read.
+
+    Raises nothing: a deployment's fault ends the calls and comes back in the findings.
+    """
+    with ThreadPoolExecutor(max_workers=concurrent_calls, thread_name_prefix="huawei") as threads:
+        return _Execution(service, threads, deadline, patience).run(plan)
+
+
+class _Execution:
+    """One delivery's calls; what they share is whether a fault of the deployment has ended them."""
+
+    def __init__(self, service: Service, threads: ThreadPoolExecutor, deadline: Deadline, patience: Patience) -> None:
+        self._service = service
+        self._threads = threads
+        self._deadline = deadline
+        self._patience = patience
+        self._fault: DeploymentFault | None = None
+        self._errors: list[Exception] = []
+
+    def run(self, plan: Plan) -> Findings:
+        named: States = {}
+        whole: States = {}
+        sent = [(call, self._submit(partial(self._stop, call))) for call in plan.calls]
+        for call, future in sent:
+            (whole if isinstance(call, StopAll) else named).setdefault(call.task, {}).update(future.result())
+        read = self._read(_together(plan.reads, _unclear(named), _unclear(whole)))
+        return Findings(_resolved(named, read), _resolved(whole, read), read, self._fault, tuple(self._errors))
+
+    def _submit[T](self, work: Callable[[], T]) -> Future[T]:
+        """Start work beside the rest; but while Huawei has not accepted the credentials, alone.
+
+        More than five refusals in a row lock a key for five minutes (Huawei's FAQs on SIS and APIG), so a wrong one
+        must be found out by one call and not by eight at once.
+        """
+        if self._service.is_proven:
+            return self._threads.submit(work)
+        alone: Future[T] = Future()
+        alone.set_result(work())
+        return alone
+
+    def _stop(self, call: Call) -> dict[str, Finding]:
+        """Send one call until nothing of it is left to a passing fault, or tries or time have run out."""
+        asked = call.targets if isinstance(call, Stop) else (ALL_TARGETS,)
+        findings: dict[str, Finding] = {}
+        for pause in _pauses():
+            if self._patience.now() >= call.expires_at:
+                return findings | _unfinished(asked, "expired before it could be sent", findings)
+            answer = self._ask(partial(self._service.stop, call, self._deadline))
+            if answer is None:
+                return findings
+            findings |= answer
+            again = tuple(target for target in asked if findings[target].verdict is Verdict.UNFINISHED)
+            if not again or not self._wait(pause, [findings[target] for target in again]):
+                return findings
+            if isinstance(call, Stop):
+                call = Stop(call.task, again, call.expires_at)
+        return findings
+
+    def _read(self, wanted: dict[Task, tuple[str, ...]]) -> States:
+        """Read states back, again where a passing fault came between, until tries or time have run out."""
+        states: States = {task: {} for task in wanted}
+        for pause in _pauses():
+            self._read_once(wanted, states)
+            wanted = {task: again for task, found in states.items() if (again := _with(Verdict.UNFINISHED, found))}
+            passing = [states[task][target] for task, targets in wanted.items() for target in targets]
+            if not wanted or not self._wait(pause, passing):
+                break
+        return states
+
+    def _read_once(self, wanted: dict[Task, tuple[str, ...]], states: States) -> None:
+        reads = {
+            self._submit(partial(self._ask, partial(self._service.read, task, targets, self._deadline))): task
+            for task, targets in wanted.items()
+        }
+        while reads:
+            done, _ = wait(reads, return_when=FIRST_COMPLETED)
+            for future in done:
+                task = reads.pop(future)
+                reading = future.result()
+                if reading is not None:
+                    states[task].update(reading.findings)
+                    reads |= {self._submit(partial(self._ask, more)): task for more in reading.more}
+
+    def _ask[T](self, question: Callable[[], T]) -> T | None:
+        """Ask Huawei once; `None` when the deployment is at fault, now or before, or we are."""
+        if self._fault is not None:
+            return None
+        try:
+            return question()
+        except DeploymentFault as fault:
+            self._fault = fault
+        except Exception as error:  # noqa: BLE001 - the edge of one call: its targets are left without a finding
+            self._errors.append(error)
+        return None
+
+    def _wait(self, longest: float | None, passing: Iterable[Finding]) -> bool:
+        """Pause with full jitter, for at least as long as Huawei asked; say whether there is a try left to wait for."""
+        if longest is None or self._fault is not None:
+            return False
+        asked = max((finding.retry_after or 0.0 for finding in passing), default=0.0)
+        pause = asked + self._patience.uniform(0.0, longest)
+        if pause >= self._deadline.remaining():
+            return False
+        self._patience.sleep(pause)
+        return True
+
+
+def _pauses() -> Iterator[float | None]:
+    """Give for each try the longest pause after it, `None` after the last."""
+    for number in range(TRIES - 1):
+        yield min(LONGEST_WAIT, FIRST_WAIT * 2**number)
+    yield None
+
+
+def _with(verdict: Verdict, findings: Mapping[str, Finding]) -> tuple[str, ...]:
+    return tuple(target for target, finding in findings.items() if finding.verdict is verdict)
+
+
+def _unclear(states: States) -> dict[Task, tuple[str, ...]]:
+    return {task: targets for task, found in states.items() if (targets := _with(Verdict.UNCLEAR, found))}
+
+
+def _together(*wanted: Mapping[Task, tuple[str, ...]]) -> dict[Task, tuple[str, ...]]:
+    """Fold what is to be read, so that each task is read once."""
+    folded: dict[Task, dict[str, None]] = {}
+    for each in wanted:
+        for task, targets in each.items():
+            folded.setdefault(task, {}).update(dict.fromkeys(targets))
+    return {task: tuple(targets) for task, targets in folded.items()}
+
+
+def _unfinished(asked: Iterable[str], why: str, said: Mapping[str, Finding]) -> dict[str, Finding]:
+    """Give findings for what was not sent, without forgetting what an earlier try was told."""
+    finding = Finding(Verdict.UNFINISHED, error_msg=why)
+    return {target: finding for target in asked if target not in said}
+
+
+def _resolved(states: States, read: States) -> States:
+    """Settle unclear answers by the states read; what could not be read has no finding."""
+    return {
+        task: {
+            target: resolve(finding, read[task][target]) if finding.verdict is Verdict.UNCLEAR else finding
+            for target, finding in found.items()
+            if finding.verdict is not Verdict.UNCLEAR or target in read[task]
+        }
+        for task, found in states.items()
+    }

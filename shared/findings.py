@@ -1,0 +1,102 @@
+"""Findings: what Huawei's answers, and the states read back, say of one target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING, assert_never
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shared.errors import DeploymentFault
+    from shared.planning import Task
+
+
+class Verdict(Enum):
+    """What is known of a target."""
+
+    TAKEN = auto()
+    """Huawei took the stop for it."""
+    RUNS = auto()
+    """Read: it runs or waits to run."""
+    STOPPING = auto()
+    """Read: a stop was taken before, and works."""
+    STOPPED = auto()
+    """Read: it was stopped."""
+    ENDED = auto()
+    """Read, or answered: it ended by itself, or never began."""
+    NOT_FOUND = auto()
+    """Huawei does not know it."""
+    REFUSED = auto()
+    """Huawei knows it and says no."""
+    UNFINISHED = auto()
+    """A passing fault, or never tried for lack of time: to be tried again."""
+    UNCLEAR = auto()
+    """The answer does not say; the state must be read back. Never leaves the execution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A verdict with Huawei's own words. One finding may stand for many targets, so it does not name them.
+
+    `retry_after`: seconds for which Huawei asked us to wait, with `UNFINISHED`.
+    `throttled`: whether Huawei asked us to slow down.
+    """
+
+    verdict: Verdict
+    error_code: str | None = None
+    error_msg: str | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+    throttled: bool = False
+
+
+def resolve(unclear: Finding, state: Finding) -> Finding:
+    """Settle an unclear answer to a stop by the state that was read back afterwards.
+
+    `TAKEN` never comes out of it: that is said only when Huawei said it. What still runs was refused if Huawei
+    gave an error code for it, and is otherwise tried again.
+    """
+    match state.verdict:
+        case Verdict.STOPPING | Verdict.STOPPED | Verdict.ENDED:
+            return state
+        case Verdict.NOT_FOUND:
+            return _with_words_of(unclear, state)
+        case Verdict.RUNS:
+            verdict = Verdict.UNFINISHED if unclear.error_code is None else Verdict.REFUSED
+            return _with_words_of(Finding(verdict), unclear)
+        case Verdict.REFUSED:  # neither the stop nor the read was let through
+            return _with_words_of(Finding(Verdict.REFUSED), unclear if unclear.error_code else state)
+        case Verdict.UNFINISHED:
+            return state
+        case Verdict.TAKEN | Verdict.UNCLEAR:
+            raise ValueError(f"a read cannot say {state.verdict}")
+    assert_never(state.verdict)
+
+
+def _with_words_of(finding: Finding, words: Finding) -> Finding:
+    return Finding(finding.verdict, words.error_code, words.error_msg, words.request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """States read back, by target, and the reads that the others still take; those may run side by side."""
+
+    findings: Mapping[str, Finding]
+    more: tuple[Callable[[], Reading], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that one execution found out, by task and target.
+
+    A target that is missing was not settled because of `fault`, or of one of our own `errors`: its commands are not
+    acknowledged. `whole` answers "stop all" calls: `"*"` and the targets that Huawei listed.
+    """
+
+    named: Mapping[Task, Mapping[str, Finding]] = field(default_factory=dict)
+    whole: Mapping[Task, Mapping[str, Finding]] = field(default_factory=dict)
+    read: Mapping[Task, Mapping[str, Finding]] = field(default_factory=dict)
+    fault: DeploymentFault | None = None
+    errors: tuple[Exception, ...] = ()

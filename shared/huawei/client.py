@@ -1,0 +1,321 @@
+"""One signed request to Huawei Cloud: the SDK's signers over the one HTTP stack.
+
+Only the signers of `huaweicloudsdkcore` are used. Its `Client` would bring timeouts of 60 and 120 seconds, errors of
+four families, project ids discovered by a call, loggers of its own, a file in the home directory, and 60 ms of import.
+
+Requests equal those of the official clients on the wire but for date, signature and user agent; a test compares them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from huaweicloudsdkcore.exceptions.exceptions import SdkException
+from huaweicloudsdkcore.sdk_request import SdkRequest
+from huaweicloudsdkcore.signer.signer import DerivationAKSKSigner, Signer
+
+from shared.errors import DeploymentFault
+from shared.findings import Finding, Verdict
+from shared.http import NoAnswer, NoSuchHost, Response
+from shared.huawei.faults import Fault, fault_of
+from shared.outcomes import ERROR_MESSAGE_LENGTH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from shared.deadline import Deadline
+    from shared.huawei.credentials import Credentials, CredentialSource
+
+USER_AGENT: Final = "stopline/0.1"
+
+SHORTEST_CALL: Final = 1.0
+"""Seconds that must be left for a call to start: one that cannot end would only leave its outcome unknown."""
+
+# huaweicloudsdkcore.auth.credentials.DEFAULT_ENDPOINT_REG: hosts of a region take plain signatures, all others (the
+# access address of a dedicated IoTDA instance) derived ones. Importing it would import all of the SDK; a test
+# compares the two.
+_REGION_HOST: Final = re.compile(
+    r"^[a-z][a-z0-9-]+(\.[a-z]{2,}-[a-z]+-\d{1,2})?\.(my)?(huaweicloud|myhwclouds).(com|cn)"
+)
+
+
+class HttpSender(Protocol):
+    """The part of `shared.http.Http` that is used here."""
+
+    def send(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout: float
+    ) -> Response:
+        """Send one request; raises `NoAnswer` or `NoSuchHost`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedSigning:
+    """What the key of a derived signature (V11-HMAC-SHA256) is bound to."""
+
+    region: str
+    service: str
+
+
+def signing_for(endpoint: str, *, region: str, service: str) -> DerivedSigning | None:
+    """Choose how to sign for a host: derived for dedicated instances, `None` is plain (SDK-HMAC-SHA256)."""
+    host = urlsplit(endpoint).netloc
+    return None if _REGION_HOST.match(host) else DerivedSigning(region=region, service=service)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Huawei's answer. `json` is `None` for an empty body, `null`, and what is no JSON (`is_json` tells)."""
+
+    status: int
+    json: Any
+    is_json: bool
+    error_code: str | None
+    error_msg: str | None
+    request_id: str | None
+    retry_after: float | None
+
+    @property
+    def fault(self) -> Fault | None:
+        """What is wrong with the answer by the error table; `None` for a 200 without an error in its body."""
+        if self.status == HTTPStatus.OK and self.error_code is None:
+            return None
+        return fault_of(self.status, self.error_code)
+
+    def finding(self, verdict: Verdict) -> Finding:
+        """Give a verdict with Huawei's own words."""
+        return Finding(verdict, self.error_code, self.error_msg, self.request_id)
+
+    def finding_by_table(self) -> Finding:
+        """Give what the error table makes of the answer; only for one with a `fault`."""
+        match self.fault:
+            case Fault.PASSING | Fault.THROTTLED:
+                return replace(
+                    self.finding(Verdict.UNFINISHED),
+                    retry_after=self.retry_after,
+                    throttled=self.fault is Fault.THROTTLED,
+                )
+            case Fault.REFUSED:
+                return self.finding(Verdict.REFUSED)
+            case Fault.NOT_FOUND:
+                return self.finding(Verdict.NOT_FOUND)
+            case Fault.UNCLEAR:
+                return self.finding(Verdict.UNCLEAR)
+            case Fault.CREDENTIALS | Fault.DEPLOYMENT | None:
+                raise ValueError(f"{self.fault} says nothing about a target")
+
+
+class HuaweiClient:
+    """Signs and sends to one endpoint; shared by all threads of a warm process.
+
+    `endpoint`: `https://host[:port]` (http only to a loop-back address). `derived`: `None` signs plainly.
+    """
+
+    def __init__(
+        self,
+        *,
+        http: HttpSender,
+        endpoint: str,
+        project_id: str,
+        credentials: CredentialSource,
+        derived: DerivedSigning | None,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._http = http
+        self._endpoint = endpoint.rstrip("/")
+        self._host = urlsplit(endpoint).netloc
+        self._project_id = project_id
+        self._credentials = credentials
+        self._derived = derived
+        self._now = now
+        self._renewing = threading.Lock()
+        self._refused: Credentials | None = None
+        self.is_proven = False
+        """Whether Huawei accepted the credentials the last time; while it has not, call it once before many times."""
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        deadline: Deadline,
+        project_id: str | None = None,
+        query: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Reply | NoAnswer:
+        """Send one request and give the answer, or `NoAnswer` when none came.
+
+        `path` holds ids that were checked before; `project_id` is the configured one unless given. Raises
+        `DeploymentFault` for refused credentials (after one try with fresh ones, if the source has them) and for a
+        wrong host.
+        """
+        request = _Request(
+            method, path, project_id or self._project_id, tuple((query or {}).items()), headers or {}, body
+        )
+        credentials = self._credentials.current(deadline)
+        reply = self._send(request, credentials, deadline)
+        if _is_refusal(reply):
+            reply = self._send_renewed(request, credentials, deadline, refusal=reply)
+        if isinstance(reply, Reply) and reply.fault is Fault.DEPLOYMENT:
+            raise DeploymentFault(
+                f"{self._host} answered {reply.status} {reply.error_code}: {reply.error_msg}; "
+                "check the endpoint, the region, the instance and the account"
+            )
+        return reply
+
+    def _send_renewed(
+        self, request: _Request, refused: Credentials, deadline: Deadline, *, refusal: Reply | NoAnswer
+    ) -> Reply | NoAnswer:
+        # More than five refusals in a row lock a key for five minutes (Huawei's FAQs on SIS and APIG): fresh
+        # credentials are tried by one thread, once, and what was refused to one is not tried by the others.
+        with self._renewing:
+            renewed = self._credentials.renewed(refused, deadline)
+            if renewed is None or renewed == self._refused:
+                raise self._credentials_refused(refusal)
+            reply = self._send(request, renewed, deadline)
+            if _is_refusal(reply):
+                self._refused = renewed
+                raise self._credentials_refused(reply)
+            return reply
+
+    def _credentials_refused(self, refusal: Reply | NoAnswer) -> DeploymentFault:
+        said = f"{refusal.status} {refusal.error_code}: {refusal.error_msg}" if isinstance(refusal, Reply) else ""
+        kind = "derived" if self._derived else "plain"
+        return DeploymentFault(
+            f"{self._host} refused the credentials ({said}); check that the key is active, that it belongs to project "
+            f"{self._project_id}, and that {kind} signing is right for this endpoint"
+        )
+
+    def _send(self, request: _Request, credentials: Credentials, deadline: Deadline) -> Reply | NoAnswer:
+        if deadline.remaining() < SHORTEST_CALL:
+            return NoAnswer("no time left for a call")
+        body = b"" if request.body is None else json.dumps(request.body).encode()
+        signed = self._sign(request, credentials, body)
+        try:
+            response = self._http.send(
+                request.method,
+                f"{self._endpoint}{signed.uri}",
+                headers=_on_the_wire(signed.header_params),
+                body=body if request.method != "GET" else None,
+                timeout=deadline.remaining(),
+            )
+        except NoAnswer as error:
+            return error
+        except NoSuchHost as error:
+            raise DeploymentFault(f"{self._host} cannot be reached; check the endpoint: {error}") from error
+        reply = read_reply(response, now=self._now())
+        self.is_proven = reply.fault is not Fault.CREDENTIALS
+        return reply
+
+    def _sign(self, request: _Request, credentials: Credentials, body: bytes) -> SdkRequest:
+        headers = {"User-Agent": USER_AGENT, **request.headers, "Content-Type": "application/json"}
+        headers["X-Project-Id"] = request.project_id
+        if credentials.security_token:
+            headers["X-Security-Token"] = credentials.security_token
+        # The signer would ask `datetime.utcnow`, which warns since Python 3.12.
+        headers["X-Sdk-Date"] = self._now().strftime("%Y%m%dT%H%M%SZ")
+        unsigned = SdkRequest(
+            method=request.method,
+            schema=urlsplit(self._endpoint).scheme,
+            host=self._host,
+            resource_path=request.path,
+            query_params=list(request.query),
+            header_params=headers,
+            body=body,
+        )
+        try:
+            if self._derived is None:
+                return Signer(credentials).sign(unsigned)
+            return DerivationAKSKSigner(credentials).sign(unsigned, self._derived.service, self._derived.region)
+        except (SdkException, ValueError, TypeError, KeyError) as error:
+            # `from None`: nothing of the key may reach a log by way of the signer's own text.
+            raise DeploymentFault(
+                f"a request to {self._host} could not be signed ({type(error).__name__}); check the keys"
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    path: str
+    project_id: str
+    query: tuple[tuple[str, str | int], ...]
+    headers: Mapping[str, str]
+    body: Mapping[str, Any] | None
+
+
+def _on_the_wire(signed: Mapping[str, str]) -> dict[str, str]:
+    """Add the unsigned headers of the official clients, where they have them."""
+    headers = dict(signed)
+    return {
+        "User-Agent": headers.pop("User-Agent"),
+        "Accept-Encoding": "gzip, deflate",
+        "Accept": "*/*",
+        "Connection": "keep-alive",
+        **headers,
+    }
+
+
+def _is_refusal(reply: Reply | NoAnswer) -> bool:
+    return isinstance(reply, Reply) and reply.fault is Fault.CREDENTIALS
+
+
+def read_reply(response: Response, *, now: datetime) -> Reply:
+    """Read an answer as far as it can be read; the error shapes are those that the SDK knows, and no answer raises."""
+    try:
+        parsed = json.loads(response.body) if response.body.strip() else None
+        is_json = True
+    except (ValueError, RecursionError):
+        parsed, is_json = None, False
+    code, message = _error_in(parsed, succeeded=response.status == HTTPStatus.OK)
+    if code is None and response.status != HTTPStatus.OK and not is_json:
+        message = response.body[:ERROR_MESSAGE_LENGTH].decode(errors="replace")
+    return Reply(
+        status=response.status,
+        json=parsed,
+        is_json=is_json,
+        error_code=code,
+        error_msg=message,
+        request_id=response.headers.get("X-Request-Id"),
+        retry_after=_retry_after(response.headers.get("Retry-After"), now=now),
+    )
+
+
+_ERROR_FIELDS: Final = (("error_code", "error_msg"), ("errorCode", "errorMsg"), ("code", "message"))
+
+
+def _error_in(parsed: Any, *, succeeded: bool) -> tuple[str | None, str | None]:
+    """Find the error in a body, at its top or one level down, as the SDK's exception handler does.
+
+    In a 200, only Huawei's own two spellings at the top are an error; "code" may be anything there.
+    """
+    if not isinstance(parsed, dict):
+        return None, None
+    places = [parsed] if succeeded else [parsed, *(value for value in parsed.values() if isinstance(value, dict))]
+    for place in places:
+        for code_field, message_field in _ERROR_FIELDS[:2] if succeeded else _ERROR_FIELDS:
+            code = place.get(code_field)
+            if isinstance(code, str | int) and not isinstance(code, bool) and code != "":
+                message = place.get(message_field)
+                return str(code), None if message is None else str(message)[:ERROR_MESSAGE_LENGTH]
+    return None, None
+
+
+def _retry_after(value: str | None, *, now: datetime) -> float | None:
+    """Seconds to wait, out of either form of RFC 9110 section 10.2.3."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
+    except (ValueError, TypeError):
+        return None

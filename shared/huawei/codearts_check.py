@@ -1,0 +1,88 @@
+"""CodeArts Check: stop a task, read its progress.
+
+Sources: "Stopping a Check Task" and "Querying the Task Progress" (ShowProgressDetailV2),
+https://support.huaweicloud.com/intl/en-us/api-codecheck/
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from shared.errors import DeploymentFault
+from shared.findings import Finding, Reading, Verdict
+from shared.http import NoAnswer
+from shared.planning import CheckTask, Stop, StopAll, Task
+
+if TYPE_CHECKING:
+    from shared.deadline import Deadline
+    from shared.huawei.client import HuaweiClient, Reply
+
+# `task_status` of ShowProgressDetailV2. No state and "never checked" are the same null.
+_STATES: Final = {
+    None: Verdict.ENDED,
+    0: Verdict.RUNS,
+    1: Verdict.ENDED,
+    2: Verdict.ENDED,
+    3: Verdict.STOPPED,
+}
+# What the read of an unknown task may say; no page says it for certain.
+_UNKNOWN_TASK: Final = "CC.00050014"
+
+
+class CodeArtsCheck:
+    """Stops and reads check tasks, one a call."""
+
+    def __init__(self, client: HuaweiClient) -> None:
+        self._client = client
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether Huawei accepted the credentials the last time."""
+        return self._client.is_proven
+
+    def stop(self, call: Stop | StopAll, deadline: Deadline) -> dict[str, Finding]:
+        """Stop the task; raises `DeploymentFault`.
+
+        Success is a 200 whose body is `null` or empty. It carries no state, and any other body is unclear.
+        """
+        if not isinstance(call, Stop) or not isinstance(call.task, CheckTask):
+            raise TypeError(f"not a stop of one check task: {call}")
+        reply = self._client.request("POST", f"/v2/tasks/{call.task.task_id}/stop", deadline=deadline)
+        return {call.task.task_id: _of_stop(reply)}
+
+    def read(self, task: Task, targets: tuple[str, ...], deadline: Deadline) -> Reading:
+        """Read the state of the task (its one target); raises `DeploymentFault`."""
+        if not isinstance(task, CheckTask) or targets != (task.task_id,):
+            raise TypeError(f"not one check task: {task}, {targets}")
+        reply = self._client.request("GET", f"/v2/tasks/{task.task_id}/progress", deadline=deadline)
+        return Reading({task.task_id: _of_progress(reply)})
+
+
+def _of_stop(reply: Reply | NoAnswer) -> Finding:
+    if isinstance(reply, NoAnswer):
+        return Finding(Verdict.UNFINISHED, error_msg=str(reply))
+    if reply.fault is None:
+        return reply.finding(Verdict.TAKEN if reply.is_json and reply.json is None else Verdict.UNCLEAR)
+    return reply.finding_by_table()
+
+
+def _of_progress(reply: Reply | NoAnswer) -> Finding:
+    if isinstance(reply, NoAnswer):
+        return Finding(Verdict.UNFINISHED, error_msg=str(reply))
+    if reply.fault is None:
+        if not isinstance(reply.json, dict) or "task_status" not in reply.json:
+            return Finding(Verdict.UNFINISHED, error_msg="the progress carries no task_status")
+        state = reply.json["task_status"]
+        if isinstance(state, bool) or not isinstance(state, int | None) or state not in _STATES:
+            return Finding(Verdict.UNFINISHED, error_msg=f"unknown task_status {state!r}"[:100])
+        return Finding(_STATES[state])
+    finding = reply.finding_by_table()
+    if finding.verdict is not Verdict.UNCLEAR:
+        return finding
+    if reply.error_code is None:
+        raise DeploymentFault(
+            f"CODEARTS_CHECK_ENDPOINT answered {reply.status} without an error of CodeArts Check; is it its address?"
+        )
+    is_unknown = reply.error_code.startswith(_UNKNOWN_TASK) or reply.status == HTTPStatus.NOT_FOUND
+    return reply.finding(Verdict.NOT_FOUND if is_unknown else Verdict.REFUSED)

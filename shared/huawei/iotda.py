@@ -1,0 +1,278 @@
+"""IoTDA batch tasks: stop targets, 100 a call, and read their states, 50 a page.
+
+Sources: "Stop a Batch Task" and "Query Details About a Batch Task",
+https://support.huaweicloud.com/intl/en-us/api-iothub/
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shared.commands import ALL_TARGETS
+from shared.errors import DeploymentFault
+from shared.findings import Finding, Reading, Verdict
+from shared.http import NoAnswer
+from shared.huawei.faults import Fault, fault_of
+from shared.planning import BatchTask, Stop, StopAll, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from shared.deadline import Deadline
+    from shared.huawei.client import HuaweiClient, Reply
+
+TARGETS_PER_PAGE: Final = 50
+"""Most subtasks that one page of a batch task holds."""
+
+# Huawei's spelling, "Waitting" too.
+_TASK_STATES: Final = {
+    "Initializing": Verdict.RUNS,
+    "Waitting": Verdict.RUNS,
+    "Processing": Verdict.RUNS,
+    "Stopping": Verdict.STOPPING,
+    "Stopped": Verdict.STOPPED,
+    "Success": Verdict.ENDED,
+    "Fail": Verdict.ENDED,
+    "PartialSuccess": Verdict.ENDED,
+}
+_TARGET_STATES: Final = {
+    "Waitting": Verdict.RUNS,
+    "Processing": Verdict.RUNS,
+    "FailWaitRetry": Verdict.RUNS,
+    "Stopped": Verdict.STOPPED,
+    "Success": Verdict.ENDED,
+    "Fail": Verdict.ENDED,
+    "Removed": Verdict.ENDED,
+}
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _StoppedTarget(_Answer):
+    target: str
+    status: str
+    error_code: str | int | None = None
+    error_msg: str | None = None
+
+
+class _StopAnswer(_Answer):
+    targets: tuple[_StoppedTarget, ...]
+
+
+class _Progress(_Answer):
+    total: int | None = None
+
+
+class _Task(_Answer):
+    status: str
+    task_progress: _Progress | None = None
+
+
+class _Detail(_Answer):
+    target: str
+    status: str
+
+
+class _Page(_Answer):
+    count: int | None = None
+    marker: str | None = None
+
+
+class _ShowAnswer(_Answer):
+    batchtask: _Task
+    task_details: tuple[_Detail, ...] | None = None
+    page: _Page | None = None
+
+    @property
+    def total(self) -> int | None:
+        """How many subtasks the task has, if the answer says so."""
+        if self.batchtask.task_progress and self.batchtask.task_progress.total is not None:
+            return self.batchtask.task_progress.total
+        return self.page.count if self.page else None
+
+    def states(self) -> dict[str, Finding]:
+        return {detail.target: _state(self.batchtask.status, detail.status) for detail in self.task_details or ()}
+
+
+class IoTDA:
+    """Stops and reads the targets of firmware and software upgrades."""
+
+    def __init__(self, client: HuaweiClient) -> None:
+        self._client = client
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether Huawei accepted the credentials the last time."""
+        return self._client.is_proven
+
+    def stop(self, call: Stop | StopAll, deadline: Deadline) -> dict[str, Finding]:
+        """Stop targets, or with `StopAll` (and never else: the body is `{}`) all of them.
+
+        Gives a finding for each target that was named; for `StopAll` one for `"*"` and for each that Huawei lists.
+        Raises `DeploymentFault`.
+        """
+        task = _batch_task(call.task)
+        named = call.targets if isinstance(call, Stop) else ()
+        body: dict[str, Any] = {} if isinstance(call, StopAll) else {"targets": list(named)}
+        reply = self._request("POST", task, "/stop", deadline=deadline, body=body)
+        asked = named or (ALL_TARGETS,)
+        if isinstance(reply, NoAnswer):
+            return dict.fromkeys(asked, Finding(Verdict.UNFINISHED, error_msg=str(reply)))
+        if reply.fault is not None:
+            return dict.fromkeys(asked, reply.finding_by_table())
+        try:
+            answer = _StopAnswer.model_validate(reply.json)
+        except ValidationError:
+            return dict.fromkeys(asked, reply.finding(Verdict.UNCLEAR))
+        said = _by_target(answer.targets, reply.request_id)
+        if isinstance(call, StopAll):
+            return {ALL_TARGETS: _TAKEN, **said}
+        missing = Finding(Verdict.UNCLEAR, request_id=reply.request_id)
+        return {target: said.get(target, missing) for target in named}
+
+    def read(self, task: Task, targets: tuple[str, ...], deadline: Deadline) -> Reading:
+        """Read the states of targets (`"*"` is the task's own) in as few calls as possible.
+
+        The first read tells how large the task is; what is then left is read by whichever takes fewer calls, pages of
+        50 or one read a target, and comes as `more`. Raises `DeploymentFault`.
+        """
+        batch_task = _batch_task(task)
+        wanted = tuple(target for target in targets if target != ALL_TARGETS)
+        if len(wanted) == 1:
+            answer = self._show(batch_task, {"target": wanted[0], "limit": 1}, deadline)
+        else:
+            answer = self._show(batch_task, {"limit": TARGETS_PER_PAGE if wanted else 1}, deadline)
+        if isinstance(answer, Finding):
+            return Reading(dict.fromkeys(targets, answer))
+        found = answer.states()
+        if len(targets) != len(wanted):
+            found[ALL_TARGETS] = _state_of_task(answer.batchtask.status)
+        if len(wanted) == 1:
+            found.setdefault(wanted[0], _NOT_IN_TASK)
+        left = tuple(target for target in wanted if target not in found)
+        findings = {target: found[target] for target in targets if target in found}
+        if not left:
+            return Reading(findings)
+        if answer.total is not None and len(left) < math.ceil(answer.total / TARGETS_PER_PAGE) - 1:
+            one_each = tuple(partial(self._read_one, batch_task, target, deadline) for target in left)
+            return Reading(findings, one_each)
+        return Reading(findings, (partial(self._read_pages, batch_task, left, answer, deadline),))
+
+    def _read_one(self, task: BatchTask, target: str, deadline: Deadline) -> Reading:
+        return self.read(task, (target,), deadline)
+
+    def _read_pages(self, task: BatchTask, wanted: tuple[str, ...], page: _ShowAnswer, deadline: Deadline) -> Reading:
+        """Page on by marker (`offset` ends at 500) until all are found or the list ends."""
+        left = dict.fromkeys(wanted)
+        findings: dict[str, Finding] = {}
+        markers: set[str] = set()
+        while left:
+            marker = page.page.marker if page.page else None
+            if not page.task_details or not marker or marker in markers:
+                return Reading(findings | dict.fromkeys(left, _NOT_IN_TASK))
+            markers.add(marker)
+            answer = self._show(task, {"limit": TARGETS_PER_PAGE, "marker": marker}, deadline)
+            if isinstance(answer, Finding):
+                return Reading(findings | dict.fromkeys(left, answer))
+            page = answer
+            for target, state in page.states().items():
+                if target in left:
+                    findings[target] = state
+                    del left[target]
+        return Reading(findings)
+
+    def _show(self, task: BatchTask, query: Mapping[str, str | int], deadline: Deadline) -> _ShowAnswer | Finding:
+        """Read one page of the task, or give the finding that stands for every target that it should have told."""
+        reply = self._request("GET", task, "", deadline=deadline, query=query)
+        if isinstance(reply, NoAnswer):
+            return Finding(Verdict.UNFINISHED, error_msg=str(reply))
+        if reply.fault is None:
+            try:
+                return _ShowAnswer.model_validate(reply.json)
+            except ValidationError:
+                return Finding(Verdict.UNFINISHED, error_msg="the answer carries no batch task")
+        finding = reply.finding_by_table()
+        if finding.verdict is not Verdict.UNCLEAR:
+            return finding
+        if reply.error_code is None:
+            raise DeploymentFault(
+                f"IOTDA_ENDPOINT answered {reply.status} without an error of IoTDA; is it the instance's own address?"
+            )
+        return reply.finding(Verdict.REFUSED)
+
+    def _request(
+        self,
+        method: Literal["GET", "POST"],
+        task: BatchTask,
+        action: str,
+        *,
+        deadline: Deadline,
+        query: Mapping[str, str | int] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Reply | NoAnswer:
+        return self._client.request(
+            method,
+            f"/v5/iot/{task.project_id}/batchtasks/{task.task_id}{action}",
+            deadline=deadline,
+            project_id=task.project_id,
+            query=query,
+            headers=None if task.instance_id is None else {"Instance-Id": task.instance_id},
+            body=body,
+        )
+
+
+_TAKEN: Final = Finding(Verdict.TAKEN)
+_NOT_IN_TASK: Final = Finding(Verdict.NOT_FOUND, error_msg="the target is not in the task")
+
+
+def _batch_task(task: Task) -> BatchTask:
+    if not isinstance(task, BatchTask):
+        raise TypeError(f"not a batch task: {task}")
+    return task
+
+
+def _by_target(answers: Iterable[_StoppedTarget], request_id: str | None) -> dict[str, Finding]:
+    """Read the answer on each target; one that is answered in two ways is unclear."""
+    said: dict[str, Finding] = {}
+    for answer in answers:
+        finding = _on_target(answer, request_id)
+        if said.setdefault(answer.target, finding) != finding:
+            said[answer.target] = Finding(Verdict.UNCLEAR, request_id=request_id)
+    return said
+
+
+def _on_target(answer: _StoppedTarget, request_id: str | None) -> Finding:
+    if answer.status == "success":
+        return _TAKEN
+    code = None if answer.error_code in {None, ""} else str(answer.error_code)
+    verdict = Verdict.UNCLEAR
+    if answer.status == "failure" and code is not None:
+        match fault_of(200, code):
+            case Fault.NOT_FOUND:
+                verdict = Verdict.NOT_FOUND
+            case Fault.REFUSED:
+                verdict = Verdict.REFUSED
+            case Fault.PASSING | Fault.THROTTLED:
+                verdict = Verdict.UNFINISHED
+            case _:
+                pass  # nothing that one target's answer could settle
+    return Finding(verdict, code, answer.error_msg, request_id)
+
+
+def _state_of_task(status: str) -> Finding:
+    verdict = _TASK_STATES.get(status)
+    return Finding(verdict) if verdict else Finding(Verdict.UNFINISHED, error_msg=f"unknown task status {status[:40]}")
+
+
+def _state(task_status: str, target_status: str) -> Finding:
+    """Say what a subtask does; while it is listed as running, its task may know better."""
+    verdict = _TARGET_STATES.get(target_status)
+    if verdict is None:
+        return Finding(Verdict.UNFINISHED, error_msg=f"unknown target status {target_status[:40]}")
+    return _state_of_task(task_status) if verdict is Verdict.RUNS else Finding(verdict)

@@ -1,0 +1,121 @@
+"""Outcomes → bus, then remainders and dead letters → queues, and only then may a message be acknowledged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from shared.aws import AwsRefused, AwsUnavailable, BusEvent, Message
+from shared.errors import DeploymentFault
+from shared.outcomes import DETAIL_TYPE, SOURCE, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from shared.deadline import Deadline
+
+LARGEST_MESSAGE: Final = 1_048_576
+"""Bytes of body and attributes that one SQS message holds
+(https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html)."""
+
+FAILURE_REASON: Final = "failure_reason"
+"""The message attribute that says why a message is in the dead-letter queue."""
+
+_LONGEST_REASON: Final = 256
+
+
+class EventBus(Protocol):
+    """The part of EventBridge that is used here."""
+
+    def put_events(self, bus: str, events: Sequence[BusEvent], *, deadline: Deadline) -> Mapping[int, str]:
+        """Publish; give the indexes of those that could not be published, with the reason."""
+
+
+class Queues(Protocol):
+    """The part of SQS that is used here."""
+
+    def send_messages(self, queue_url: str, messages: Sequence[Message], *, deadline: Deadline) -> Mapping[int, str]:
+        """Send; give the indexes of those that could not be sent, with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """All that must be out before one message may be acknowledged.
+
+    `send`: a queue's URL and what goes there. `withheld`: why the message is not acknowledged even then, if so.
+    """
+
+    message_id: str
+    outcomes: tuple[Outcome, ...]
+    send: tuple[str, Message] | None
+    withheld: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Which messages' parcels did not all get out, and why; `fault`, if the deployment is to blame."""
+
+    failed: Mapping[str, str] = field(default_factory=dict)
+    fault: DeploymentFault | None = None
+
+
+class Publisher:
+    """Publishes the parcels of one delivery together, in as few calls as possible."""
+
+    def __init__(self, *, bus: EventBus, queues: Queues, bus_name: str) -> None:
+        self._bus = bus
+        self._queues = queues
+        self._bus_name = bus_name
+
+    def publish(self, parcels: Sequence[Parcel], *, deadline: Deadline) -> Published:
+        """Publish every outcome, then send what belongs to those whose outcomes are all on the bus."""
+        failed: dict[str, str] = {}
+        faults: list[DeploymentFault] = []
+        outcomes = [(parcel.message_id, outcome) for parcel in parcels for outcome in parcel.outcomes]
+        events = [_event(outcome) for _, outcome in outcomes]
+        try:
+            unpublished = self._bus.put_events(self._bus_name, events, deadline=deadline)
+        except (AwsRefused, AwsUnavailable) as error:
+            unpublished = dict.fromkeys(range(len(events)), str(error))
+            faults += [DeploymentFault(f"OUTCOME_BUS_NAME: {error}")] if isinstance(error, AwsRefused) else []
+        failed |= {outcomes[index][0]: reason for index, reason in unpublished.items()}
+        by_queue: dict[str, list[tuple[str, Message]]] = {}
+        for parcel in parcels:
+            if parcel.send is not None and parcel.message_id not in failed:
+                queue_url, message = parcel.send
+                by_queue.setdefault(queue_url, []).append((parcel.message_id, message))
+        for queue_url, letters in by_queue.items():
+            messages = [message for _, message in letters]
+            try:
+                unsent = self._queues.send_messages(queue_url, messages, deadline=deadline)
+            except (AwsRefused, AwsUnavailable) as error:
+                unsent = dict.fromkeys(range(len(messages)), str(error))
+                faults += [DeploymentFault(f"{queue_url}: {error}")] if isinstance(error, AwsRefused) else []
+            failed |= {letters[index][0]: reason for index, reason in unsent.items()}
+        return Published(failed, faults[0] if faults else None)
+
+
+def _event(outcome: Outcome) -> BusEvent:
+    return BusEvent(source=SOURCE, detail_type=DETAIL_TYPE, detail=outcome.to_json(), resources=outcome.resources)
+
+
+def remainder_message(body: str, *, delay_seconds: int) -> Message | None:
+    """Give the message that brings a remainder back, or `None` when it no longer fits into one.
+
+    It is never split, or the command would have two finals; the message is then left to SQS as it came.
+    """
+    if len(body.encode()) > LARGEST_MESSAGE:
+        return None
+    return Message(body=body, attributes={}, delay_seconds=delay_seconds)
+
+
+def dead_letter(body: str, *, reason: str) -> Message | None:
+    """Give a message for the dead-letter queue, its body intact, or `None` when not even a short reason fits beside it.
+
+    SQS itself then moves it there, after `maxReceiveCount` deliveries, without a reason.
+    """
+    room = LARGEST_MESSAGE - len(body.encode()) - len(FAILURE_REASON) - len("String")
+    # One byte a character, and nothing that SQS would not take: whole reasons are in the outcome.
+    printable = "".join(each if " " <= each <= "~" else "?" for each in reason)
+    fitting = printable[: min(room, _LONGEST_REASON)] if room > 0 else ""
+    return Message(body=body, attributes={FAILURE_REASON: fitting}, delay_seconds=0) if fitting else None

@@ -1,0 +1,154 @@
+"""Settings out of the environment: each function demands exactly its own variables.
+
+An empty variable counts as absent, since templates cannot always leave one out. Errors name the variable and never
+show a value.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from abc import ABC, abstractmethod
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from shared.commands import InstanceId, ProjectId
+from shared.errors import DeploymentFault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def _endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    if not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+        raise ValueError("should be https://host, without a path")
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loop_back(parts.hostname)):
+        raise ValueError("should be https (http only to a loop-back address)")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _is_loop_back(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+type Endpoint = Annotated[str, AfterValidator(_endpoint)]
+type Region = Annotated[str, Field(pattern=r"^[a-z]{2,}(-[a-z]+)+-\d{1,2}$")]
+
+
+class QueueFunctionSettings(BaseModel, ABC):
+    """What both queue functions need; the properties are what each of them fills in."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    kind: ClassVar[Literal["stop_task", "stop_targets"]]
+
+    region: Region = Field(alias="HUAWEICLOUD_REGION")
+    project_id: ProjectId = Field(alias="HUAWEICLOUD_SDK_PROJECT_ID")
+    outcome_bus_name: str = Field(alias="OUTCOME_BUS_NAME")
+    command_queue_url: str = Field(alias="COMMAND_QUEUE_URL")
+    dead_letter_queue_url: str = Field(alias="DEAD_LETTER_QUEUE_URL")
+    # A year at most: ids outlive runs, and no sum with it may leave datetime's range.
+    command_ttl_seconds: int = Field(3600, ge=1, le=31_536_000, alias="COMMAND_TTL_SECONDS")
+    # Lambda stops a message that went round 16 times (recursion detection), so that must not be reached.
+    max_attempts: int = Field(8, ge=1, le=15, alias="MAX_ATTEMPTS")
+    concurrent_calls: int = Field(8, ge=1, le=64, alias="CONCURRENT_CALLS")
+
+    ak: str | None = Field(None, alias="HUAWEICLOUD_SDK_AK")
+    sk: SecretStr | None = Field(None, alias="HUAWEICLOUD_SDK_SK")
+    security_token: SecretStr | None = Field(None, alias="HUAWEICLOUD_SDK_SECURITY_TOKEN")
+    keys_in_environment: bool = Field(False, alias="HUAWEICLOUD_KEYS_IN_ENVIRONMENT")
+    lambda_function_name: str | None = Field(None, alias="AWS_LAMBDA_FUNCTION_NAME")
+    secret_id: str | None = Field(None, alias="HUAWEICLOUD_SECRET_ID")
+
+    @property
+    @abstractmethod
+    def huawei_endpoint(self) -> str:
+        """The address to call, `https://host`."""
+
+    @property
+    def default_instance_id(self) -> str | None:
+        """The IoTDA instance of a command that names none."""
+        return None
+
+    @property
+    def lets_stop_all(self) -> bool:
+        """Whether `all_targets` is let through."""
+        return False
+
+    @property
+    def command_ttl(self) -> timedelta:
+        """How long after it was requested a command may still be sent, unless it says so itself."""
+        return timedelta(seconds=self.command_ttl_seconds)
+
+    @model_validator(mode="after")
+    def _credentials_are_configured(self) -> Self:
+        if (self.ak is None) != (self.sk is None):
+            raise ValueError("HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK are given both or not at all")
+        if self.ak is not None and self.lambda_function_name and not self.keys_in_environment:
+            raise ValueError(
+                "HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK are for local use; in Lambda give HUAWEICLOUD_SECRET_ID "
+                "(or set HUAWEICLOUD_KEYS_IN_ENVIRONMENT=true)"
+            )
+        if self.ak is None and self.secret_id is None:
+            raise ValueError(
+                "no credentials for Huawei Cloud: give HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or "
+                "HUAWEICLOUD_SECRET_ID (the keyless HUAWEICLOUD_OIDC_PROVIDER_URN is not taken by this version)"
+            )
+        return self
+
+
+class StopTaskSettings(QueueFunctionSettings):
+    """What `stop_task` needs."""
+
+    kind = "stop_task"
+
+    endpoint: Endpoint | None = Field(None, alias="CODEARTS_CHECK_ENDPOINT")
+
+    @property
+    def huawei_endpoint(self) -> str:
+        """The configured endpoint, or the region's (huaweicloudsdkcodeartscheck, codeartscheck_region.py)."""
+        return self.endpoint or f"https://codearts-check.{self.region}.myhuaweicloud.com"
+
+
+class StopTargetsSettings(QueueFunctionSettings):
+    """What `stop_targets` needs."""
+
+    kind = "stop_targets"
+
+    endpoint: Endpoint | None = Field(None, alias="IOTDA_ENDPOINT")
+    instance_id: InstanceId | None = Field(None, alias="IOTDA_INSTANCE_ID")
+    allow_stop_all: bool = Field(False, alias="ALLOW_STOP_ALL")
+
+    @property
+    def huawei_endpoint(self) -> str:
+        """The instance's own access address, or the region's (huaweicloudsdkiotda, iotda_region.py)."""
+        return self.endpoint or f"https://iotda.{self.region}.myhuaweicloud.com"
+
+    @property
+    def default_instance_id(self) -> str | None:
+        """The configured instance."""
+        return self.instance_id
+
+    @property
+    def lets_stop_all(self) -> bool:
+        """As configured."""
+        return self.allow_stop_all
+
+
+def read_settings[S: BaseModel](model: type[S], environment: Mapping[str, str]) -> S:
+    """Read a function's settings; raises `DeploymentFault` that names every variable to mend."""
+    given = {name: value for name, value in environment.items() if value != ""}
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" if each["loc"] else each["msg"]
+            for each in error.errors(include_input=False, include_url=False)
+        )
+        raise DeploymentFault(f"the settings are not right: {wrong}") from None

@@ -1,0 +1,330 @@
+"""Findings → outcomes and remainders. Pure: time and randomness are arguments.
+
+Every target of a command gets exactly one terminal result over all its attempts, and the command one final
+event. What is terminal is told at once; what is unfinished goes on as one remainder, or, when the attempts are
+used up, ends as `gave_up` or `still_running`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from enum import Enum, auto
+from itertools import batched
+from typing import TYPE_CHECKING, Final
+
+from shared.commands import ALL_TARGETS, Command, Known, known_of
+from shared.findings import Finding, Findings, Verdict
+from shared.outcomes import (
+    ERROR_MESSAGE_LENGTH,
+    RESULTS_PER_EVENT,
+    FieldError,
+    Outcome,
+    Result,
+    Status,
+    Tally,
+    TargetResult,
+)
+from shared.planning import task_of, to_read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+FIRST_DELAY: Final = 5.0
+"""Seconds that the first remainder waits at most; each later one twice as long."""
+
+MAX_DELAY: Final = 900
+"""Seconds that SQS can delay a message at most."""
+
+
+class Unfinished(Enum):
+    """Why a target has no terminal result yet."""
+
+    TO_STOP = auto()
+    """A passing fault: it is to be stopped, or in a dry run read, again."""
+    AWAITING = auto()
+    """Its stop was taken and is to be confirmed: it is only read again."""
+    UNKNOWN = auto()
+    """Nothing was found out, for a fault that is not Huawei's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The command is over; its last outcome is final."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GoesOn:
+    """`remainder` goes to the function's own queue and comes back after `delay_seconds` (0 to 900)."""
+
+    outcomes: tuple[Outcome, ...]
+    remainder: Command
+    delay_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """The command is over, but `left` of it was not done and goes to the dead-letter queue for `failure_reason`."""
+
+    outcomes: tuple[Outcome, ...]
+    left: Command
+    failure_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftToSqs:
+    """Not the command's fault: what is known is told, and the message is not acknowledged, so it comes again."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+type Settlement = Done | GoesOn | Undone | LeftToSqs
+
+type _Ends = dict[str, tuple[Result, Finding | None]]
+type _Unfinished = Mapping[str, tuple[Unfinished, Finding | None]]
+
+
+def settle(command: Command, findings: Findings, *, now: datetime, max_attempts: int, jitter: float) -> Settlement:
+    """Settle one command of a delivery by what was found out in the delivery.
+
+    `jitter`: a random number from 0 to 1 that spreads the delay of a remainder.
+    """
+    ends: _Ends = {}
+    unfinished: dict[str, tuple[Unfinished, Finding | None]] = {}
+    for target, finding in _findings_on(command, findings).items():
+        match _ends_as(command, target, finding):
+            case Result() as result:
+                ends[target] = (result, finding)
+            case Unfinished() as why:
+                unfinished[target] = (why, finding)
+    if not unfinished:
+        return Done(_tell(command, ends, now=now, final=True))
+    if any(why is Unfinished.UNKNOWN for why, _ in unfinished.values()):
+        return LeftToSqs(_tell(command, ends, now=now, final=False))
+    if command.attempt >= max_attempts:
+        return _give_up(command, ends, unfinished, now=now, failure_reason="gave_up")
+    outcomes = _tell(command, ends, now=now, final=False)
+    remainder = command.left(
+        to_stop=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.TO_STOP),
+        awaiting=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.AWAITING),
+        attempt=command.attempt + 1,
+        tally=outcomes[-1].tally if outcomes else command.tally,
+    )
+    asked_to_wait = max(
+        (finding.retry_after or 0.0 for _, finding in unfinished.values() if finding is not None), default=0.0
+    )
+    return GoesOn(outcomes, remainder, delay_before(remainder.attempt, asked_to_wait=asked_to_wait, jitter=jitter))
+
+
+def delay_before(attempt: int, *, asked_to_wait: float, jitter: float) -> int:
+    """Seconds (whole, 0 to 900) that the remainder of this attempt waits in the queue.
+
+    Grows twofold with each attempt; half of it is random, so that remainders neither come all at once nor at once.
+    """
+    doubled = math.ldexp(FIRST_DELAY, min(attempt - 2, 16))
+    spread = doubled / 2 + jitter * doubled / 2
+    return min(MAX_DELAY, math.ceil(max(spread, asked_to_wait + jitter * FIRST_DELAY)))
+
+
+def expire(command: Command, *, now: datetime) -> Settlement:
+    """Settle a command that is past `expires_at` and may no longer be sent.
+
+    If nothing was sent yet it is `expired`, and the outcome says everything. A remainder ends as `failed`.
+    """
+    if command.attempt > 1:
+        unfinished = dict.fromkeys(command.asked, (Unfinished.TO_STOP, None))
+        return _give_up(command, {}, unfinished, now=now, failure_reason="expired")
+    return Done((_outcome(known_of(command), Status.EXPIRED, command.asked, now=now),))
+
+
+def reject(known: Known, errors: tuple[FieldError, ...], *, body: str, now: datetime) -> Outcome:
+    """Give the outcome of a message that is no valid command, or that a guard forbids. `body`: as it came."""
+    return _outcome(known, Status.REJECTED, (body,), now=now, errors=errors)
+
+
+def _findings_on(command: Command, findings: Findings) -> Mapping[str, Finding | None]:
+    """Give what was found out about each target of the command, `None` where nothing was."""
+    task = task_of(command)
+    stops = findings.named.get(task, {})
+    reads = findings.read.get(task, {})
+    if command.asked == (ALL_TARGETS,) and not to_read(command):
+        return _findings_on_all(command, findings.whole.get(task, {}))
+    reading = frozenset(to_read(command))
+    return {target: (reads if target in reading else stops).get(target) for target in command.asked}
+
+
+def _findings_on_all(command: Command, whole: Mapping[str, Finding]) -> Mapping[str, Finding | None]:
+    """Give the finding on the one target asked for, `"*"`, and on those that Huawei listed of its own."""
+    everything = whole.get(ALL_TARGETS)
+    listed = {target: finding for target, finding in whole.items() if target != ALL_TARGETS}
+    if not command.confirm:
+        return {ALL_TARGETS: everything, **listed}
+    # What was taken is confirmed by reading the task as a whole; and until all was taken, all is asked for again.
+    if unfinished := next((each for each in listed.values() if each.verdict is Verdict.UNFINISHED), None):
+        return {ALL_TARGETS: unfinished}
+    terminal = {Verdict.NOT_FOUND, Verdict.REFUSED}
+    return {ALL_TARGETS: everything} | {each: found for each, found in listed.items() if found.verdict in terminal}
+
+
+_OF_A_STOP: Final[Mapping[Verdict, Result | Unfinished]] = {
+    Verdict.TAKEN: Result.STOPPED,
+    Verdict.STOPPING: Result.ALREADY_ENDED,
+    Verdict.STOPPED: Result.ALREADY_ENDED,
+    Verdict.ENDED: Result.ALREADY_ENDED,
+    Verdict.NOT_FOUND: Result.NOT_FOUND,
+    Verdict.REFUSED: Result.REFUSED,
+    Verdict.UNFINISHED: Unfinished.TO_STOP,
+}
+_OF_A_STOP_TO_CONFIRM: Final[Mapping[Verdict, Result | Unfinished]] = {
+    **_OF_A_STOP,
+    Verdict.TAKEN: Unfinished.AWAITING,
+    Verdict.STOPPING: Unfinished.AWAITING,
+}
+_OF_A_CONFIRMATION: Final[Mapping[Verdict, Result | Unfinished]] = {
+    Verdict.RUNS: Unfinished.AWAITING,
+    Verdict.STOPPING: Unfinished.AWAITING,
+    Verdict.STOPPED: Result.STOPPED,
+    Verdict.ENDED: Result.ALREADY_ENDED,
+    Verdict.NOT_FOUND: Result.NOT_FOUND,
+    Verdict.REFUSED: Unfinished.AWAITING,  # the read was refused, not the stop
+    Verdict.UNFINISHED: Unfinished.AWAITING,
+}
+_OF_A_DRY_RUN: Final[Mapping[Verdict, Result | Unfinished]] = {
+    **_OF_A_STOP,
+    Verdict.RUNS: Result.WOULD_STOP,
+}
+
+
+def _ends_as(command: Command, target: str, finding: Finding | None) -> Result | Unfinished:
+    """Say as what a finding ends a target of this command, or why it does not.
+
+    Raises `KeyError` for a verdict that the execution must not let through.
+    """
+    if finding is None:
+        return Unfinished.UNKNOWN
+    if command.dry_run:
+        return _OF_A_DRY_RUN[finding.verdict]
+    if target in command.awaiting:
+        return _OF_A_CONFIRMATION[finding.verdict]
+    return (_OF_A_STOP_TO_CONFIRM if command.confirm else _OF_A_STOP)[finding.verdict]
+
+
+def _give_up(
+    command: Command, ends: _Ends, unfinished: _Unfinished, *, now: datetime, failure_reason: str
+) -> Done | Undone:
+    """End a command with what it did not reach."""
+    ended_so = {
+        target: (Result.STILL_RUNNING if why is Unfinished.AWAITING else Result.GAVE_UP, finding)
+        for target, (why, finding) in unfinished.items()
+    }
+    outcomes = _tell(command, ends | ended_so, now=now, final=True)
+    if command.dry_run:  # nothing was to be done, so nothing is undone
+        return Done(outcomes)
+    left = command.left(
+        to_stop=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.TO_STOP),
+        awaiting=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.AWAITING),
+        attempt=1,  # whoever sends it again from the dead-letter queue means all the attempts
+        tally=command.tally,
+    )
+    return Undone(outcomes, left, failure_reason)
+
+
+def _tell(command: Command, ends: _Ends, *, now: datetime, final: bool) -> tuple[Outcome, ...]:
+    """Cut terminal results into events, the last of them final if the command is."""
+    known = known_of(command)
+    parts = list(_parts(command, ends))
+    tally = command.tally
+    outcomes = []
+    for number, results in enumerate(parts, start=1):
+        tally = tally.plus(results)
+        is_last = final and number == len(parts)
+        outcomes.append(
+            _outcome(
+                known,
+                _final_status(command, tally) if is_last else Status.IN_PROGRESS,
+                tuple(result.target for result in results),
+                now=now,
+                results=results,
+                tally=tally,
+                confirmed=tally.all_ended and not command.dry_run if is_last and command.confirm else None,
+            )
+        )
+    return tuple(outcomes)
+
+
+def _parts(command: Command, ends: _Ends) -> Iterator[tuple[TargetResult, ...]]:
+    """Cut by a target's place in the command, not among the results.
+
+    A repeat that finds more or fewer results then still cuts the same parts, with the same `outcome_id`.
+    """
+    places = ends if command.asked == (ALL_TARGETS,) else command.asked
+    for chunk in batched(places, RESULTS_PER_EVENT, strict=False):
+        if results := tuple(_result(target, *ends[target]) for target in chunk if target in ends):
+            yield results
+
+
+_WITH_WORDS: Final = frozenset({Result.NOT_FOUND, Result.REFUSED, Result.GAVE_UP, Result.STILL_RUNNING})
+
+
+def _result(target: str, result: Result, finding: Finding | None) -> TargetResult:
+    if finding is None or result not in _WITH_WORDS:
+        return TargetResult(target=target, result=result)
+    return TargetResult(
+        target=target,
+        result=result,
+        error_code=finding.error_code,
+        error_msg=None if finding.error_msg is None else finding.error_msg[:ERROR_MESSAGE_LENGTH],
+        request_id=finding.request_id,
+    )
+
+
+def _final_status(command: Command, tally: Tally) -> Status:
+    if command.dry_run:
+        return Status.DRY_RUN
+    return Status.SUCCEEDED if tally.all_ended else Status.FAILED
+
+
+def _outcome(
+    known: Known,
+    status: Status,
+    part: tuple[str, ...],
+    *,
+    now: datetime,
+    results: tuple[TargetResult, ...] = (),
+    tally: Tally | None = None,
+    confirmed: bool | None = None,
+    errors: tuple[FieldError, ...] = (),
+) -> Outcome:
+    return Outcome(
+        outcome_id=_outcome_id(known, status, part),
+        command_id=known.command_id,
+        command=known.command,
+        status=status,
+        attempt=known.attempt,
+        task_id=known.task_id,
+        project_id=known.project_id,
+        instance_id=known.instance_id,
+        requested_at=known.requested_at,
+        requested_by=known.requested_by,
+        reason=known.reason,
+        occurred_at=now,
+        results=results,
+        tally=tally or Tally(),
+        confirmed=confirmed,
+        errors=errors,
+    )
+
+
+def _outcome_id(known: Known, status: Status, part: tuple[str, ...]) -> str:
+    """Name a part of a command by what it is about, not by what was found out, or when, or at which attempt.
+
+    The status counts: else a consumer that drops repeats could drop a final event for an `in_progress` one, or the
+    success of what had once been given up.
+    """
+    names = (known.command_id, known.command, known.project_id, known.instance_id, known.task_id, status, *part)
+    text = "\0".join(name or "" for name in names)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
