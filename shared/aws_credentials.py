@@ -57,10 +57,12 @@ class Credentials:
     expires_at: datetime | None
 
     def __post_init__(self) -> None:
-        for name in ("access_key_id", "secret_access_key", "session_token"):
-            value = getattr(self, name)
+        values = {"access_key_id": self.access_key_id, "secret_access_key": self.secret_access_key}
+        if self.session_token is not None:
+            values["session_token"] = self.session_token
+        for name, value in values.items():
             # A pasted line break would end in a signature that AWS refuses, or in a header that prints the token.
-            if value is not None and not _VISIBLE_ASCII.fullmatch(value):
+            if not _VISIBLE_ASCII.fullmatch(value):
                 raise CredentialsRefused(f"the AWS {name} is empty or holds a blank, a line break or the like")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, assert_never
 
@@ -59,24 +59,16 @@ def resolve(unclear: Finding, state: Finding) -> Finding:
     gave an error code for it, and is otherwise tried again.
     """
     match state.verdict:
-        case Verdict.STOPPING | Verdict.STOPPED | Verdict.ENDED:
+        case Verdict.STOPPING | Verdict.STOPPED | Verdict.ENDED | Verdict.NOT_FOUND | Verdict.UNFINISHED:
             return state
-        case Verdict.NOT_FOUND:
-            return _with_words_of(unclear, state)
         case Verdict.RUNS:
             verdict = Verdict.UNFINISHED if unclear.error_code is None else Verdict.REFUSED
-            return _with_words_of(Finding(verdict), unclear)
+            return replace(unclear, verdict=verdict)
         case Verdict.REFUSED:  # neither the stop nor the read was let through
-            return _with_words_of(Finding(Verdict.REFUSED), unclear if unclear.error_code else state)
-        case Verdict.UNFINISHED:
-            return state
+            return replace(unclear if unclear.error_code else state, verdict=Verdict.REFUSED)
         case Verdict.TAKEN | Verdict.UNCLEAR:
             raise ValueError(f"a read cannot say {state.verdict}")
     assert_never(state.verdict)
-
-
-def _with_words_of(finding: Finding, words: Finding) -> Finding:
-    return Finding(finding.verdict, words.error_code, words.error_msg, words.request_id)
 
 
 @dataclass(frozen=True, slots=True)

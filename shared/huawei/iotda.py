@@ -172,9 +172,12 @@ class IoTDA:
         left = dict.fromkeys(wanted)
         findings: dict[str, Finding] = {}
         markers: set[str] = set()
+        seen: set[str] = set()
         while left:
             marker = page.page.marker if page.page else None
-            if not page.task_details or not marker or marker in markers:
+            seen.update(page.states())
+            is_last = page.total is not None and len(seen) >= page.total
+            if is_last or not page.task_details or not marker or marker in markers:
                 return Reading(findings | dict.fromkeys(left, _NOT_IN_TASK))
             markers.add(marker)
             answer = self._show(task, {"limit": TARGETS_PER_PAGE, "marker": marker}, deadline)
