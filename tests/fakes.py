@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared.commands import ALL_TARGETS
+from shared.commands import ALL_TARGETS, Defaults
 from shared.deadline import Deadline
 from shared.execution import Patience
 from shared.findings import Finding, Reading, Verdict
@@ -36,6 +36,16 @@ ENVIRONMENT = {
 def settings_of(kind: str, **changed: str) -> QueueFunctionSettings:
     model = StopTaskSettings if kind == "stop_task" else StopTargetsSettings
     return read_settings(model, ENVIRONMENT | changed)
+
+
+def defaults() -> Defaults:
+    return Defaults(
+        command_id="m-0",
+        requested_at=NOW,
+        time_to_live=timedelta(hours=1),
+        project_id="project-1",
+        instance_id=None,
+    )
 
 
 class Clock:
@@ -119,6 +129,7 @@ class FakeHuawei:
     def __init__(self, tasks: Mapping[Task, Mapping[str, Verdict]], *, lists_all: bool = True) -> None:
         self.states = {task: dict(targets) for task, targets in tasks.items()}
         self.calls: list[Call] = []
+        self.answers: list[tuple[Call, dict[str, Finding]]] = []
         self.reads: list[tuple[Task, tuple[str, ...]]] = []
         self.taken: Counter[str] = Counter()
         self.disturb: Callable[[Call | tuple[Task, tuple[str, ...]]], Mapping[str, Finding]] = lambda _: {}
@@ -127,6 +138,11 @@ class FakeHuawei:
 
     def stop(self, call: Call, deadline: Deadline) -> dict[str, Finding]:
         assert deadline.remaining() > 0
+        answer = self._answer(call)
+        self.answers.append((call, answer))
+        return answer
+
+    def _answer(self, call: Call) -> dict[str, Finding]:
         with self._lock:
             self.calls.append(call)
             disturbed = self.disturb(call)
@@ -165,9 +181,7 @@ class FakeHuawei:
             return Reading({target: Finding(verdict) for target, verdict in found.items()} | dict(disturbed))
 
 
-def delivery(
-    *bodies: str | Mapping[str, Any], ids: Iterable[str] = (), sent_at: datetime = NOW
-) -> dict[str, Any]:
+def delivery(*bodies: str | Mapping[str, Any], ids: Iterable[str] = (), sent_at: datetime = NOW) -> dict[str, Any]:
     """Give an SQS delivery of these bodies, with message ids m-0, m-1, …"""
     named = list(ids) or [f"m-{number}" for number in range(len(bodies))]
     return {

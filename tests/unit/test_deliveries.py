@@ -1,0 +1,377 @@
+"""One delivery end to end on fakes: what is answered, published, sent and acknowledged."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared.aws import AwsRefused, BusEvent, Message
+from shared.deliveries import Deliveries
+from shared.errors import DeploymentFault
+from shared.findings import Finding, Verdict
+from shared.planning import Stop
+from shared.publishing import LARGEST_MESSAGE, Publisher
+from shared.telemetry import Telemetry
+from tests.fakes import BATCH, CHECK, Clock, FakeAws, FakeHuawei, delivery, settings_of
+from tests.quiet import quiet_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.planning import Call, Task
+
+PASSING = Finding(Verdict.UNFINISHED, "APIGW.0308", "throttled", retry_after=3.0)
+
+
+class World:
+    def __init__(self, *, kind: str = "stop_targets", targets: int = 0, **settings: str) -> None:
+        self.clock = Clock()
+        self.aws = FakeAws()
+        running = {f"d{n}": Verdict.RUNS for n in range(targets)}
+        self.huawei = FakeHuawei({BATCH: running, CHECK: {CHECK.task_id: Verdict.RUNS}})
+        self.deliveries = Deliveries(
+            settings=settings_of(kind, CONCURRENT_CALLS="1", **settings),
+            service=self.huawei,
+            publisher=Publisher(bus=self.aws, queues=self.aws, bus_name="outcomes"),
+            patience=self.clock.patience(),
+            telemetry=Telemetry(quiet_logger()),
+        )
+
+    def deliver(self, *bodies: str | Mapping[str, Any], seconds: float = 60.0) -> list[str]:
+        """Deliver, and give the messages that were not acknowledged."""
+        answer = self.deliveries.handle(delivery(*bodies), deadline=self.clock.deadline(seconds))
+        return [each["itemIdentifier"] for each in answer["batchItemFailures"]]
+
+    def remainders(self) -> list[dict[str, Any]]:
+        return [json.loads(message.body) for message in self.aws.remainders]
+
+
+def stop(*targets: str, **more: Any) -> dict[str, Any]:
+    return {"command": "stop_targets", "task_id": BATCH.task_id, "targets": list(targets)} | more
+
+
+def always(finding: Finding) -> Any:
+    def disturb(asked: Call | tuple[Task, tuple[str, ...]]) -> Mapping[str, Finding]:
+        return dict.fromkeys(asked.targets if isinstance(asked, Stop) else ("*",), finding)
+
+    return disturb
+
+
+def test_a_running_check_is_stopped() -> None:
+    world = World(kind="stop_task")
+    assert (
+        world.deliver({"command": "stop_task", "task_id": CHECK.task_id, "requested_by": "ci", "reason": "old"}) == []
+    )
+    (event,) = world.aws.events
+    assert event["status"] == "succeeded"
+    assert event["results"] == [{"target": CHECK.task_id, "result": "stopped"}]
+    assert (event["command_id"], event["requested_by"], event["reason"]) == ("m-0", "ci", "old")
+    assert event["occurred_at"] == "2026-11-23T08:49:05.123Z"
+    (entry,) = world.aws.entries
+    assert (entry.source, entry.detail_type) == ("stopline", "Stop Outcome")
+    assert entry.resources == (f"huaweicloud:codearts-check:task/{CHECK.task_id}",)
+
+
+def test_two_hundred_and_fifty_targets_are_three_calls_and_three_events_the_last_one_final() -> None:
+    world = World(targets=250)
+    assert world.deliver(stop(*(f"d{n}" for n in range(250)))) == []
+    assert [len(call.targets) for call in world.huawei.calls if isinstance(call, Stop)] == [100, 100, 50]
+    assert [event["status"] for event in world.aws.events] == ["in_progress", "in_progress", "succeeded"]
+    assert [event["tally"]["stopped"] for event in world.aws.events] == [100, 200, 250]
+
+
+def test_one_target_messages_share_calls_and_each_gets_its_own_outcome() -> None:
+    world = World(targets=40)
+    assert world.deliver(*(stop(f"d{n}") for n in range(40))) == []
+    assert len(world.huawei.calls) == 1
+    assert [(event["command_id"], event["status"]) for event in world.aws.events] == [
+        (f"m-{n}", "succeeded") for n in range(40)
+    ]
+
+
+def test_a_target_that_two_commands_name_is_called_once_and_told_to_both() -> None:
+    world = World(targets=1)
+    world.deliver(stop("d0"), stop("d0"))
+    assert world.huawei.taken["d0"] == 1
+    assert [event["results"] for event in world.aws.events] == [[{"target": "d0", "result": "stopped"}]] * 2
+
+
+def test_stop_all_is_rejected_unless_this_deployment_lets_it_through() -> None:
+    everything = {"command": "stop_targets", "task_id": BATCH.task_id, "all_targets": True}
+    guarded = World(targets=2)
+    assert guarded.deliver(everything) == []
+    assert guarded.aws.events[0]["errors"] == [
+        {"loc": "all_targets", "msg": "ALLOW_STOP_ALL is not true in this deployment"}
+    ]
+    assert guarded.huawei.calls == []
+    assert [letter.body for letter in guarded.aws.dead_letters] == [json.dumps(everything)]
+
+    open_world = World(targets=2, ALLOW_STOP_ALL="true")
+    assert open_world.deliver(everything) == []
+    assert [result["target"] for result in open_world.aws.events[0]["results"]] == ["*", "d0", "d1"]
+    assert open_world.aws.dead_letters == []
+
+
+def test_a_message_that_is_no_command_names_what_it_can_and_goes_to_the_dead_letters_intact() -> None:
+    world = World()
+    bodies = [
+        "\tnot json ☂",
+        json.dumps({"command": "stop_targets", "command_id": "c-7", "task_id": "XYZ", "targets": ["d1"]}),
+    ]
+    assert world.deliver(*bodies) == []
+    unread, half_read = world.aws.events
+    assert (unread["status"], unread["command_id"], unread["command"], unread["task_id"]) == (
+        "rejected",
+        "m-0",
+        None,
+        None,
+    )
+    assert (half_read["command_id"], half_read["command"], half_read["task_id"]) == ("c-7", "stop_targets", None)
+    assert half_read["errors"][0]["loc"] == "task_id"
+    assert [entry.resources for entry in world.aws.entries] == [(), ()]
+    assert [letter.body for letter in world.aws.dead_letters] == bodies
+    assert "task_id" in world.aws.dead_letters[1].attributes["failure_reason"]
+
+
+def test_a_command_of_the_other_kind_is_rejected() -> None:
+    world = World(kind="stop_task", targets=1)
+    assert world.deliver(stop("d0")) == []
+    assert world.aws.events[0]["status"] == "rejected"
+    assert world.aws.events[0]["task_id"] == BATCH.task_id
+    assert world.huawei.calls == []
+
+
+def test_an_expired_command_is_not_sent_and_not_dead_lettered() -> None:
+    world = World(targets=1)
+    assert world.deliver(stop("d0", requested_at="2026-11-23T07:00:00Z")) == []
+    assert [event["status"] for event in world.aws.events] == ["expired"]
+    assert world.huawei.calls == []
+    assert world.aws.dead_letters == []
+
+
+def test_a_dry_run_reads_and_says_what_it_would_stop() -> None:
+    world = World(targets=1)
+    assert world.deliver(stop("d0", "nobody", dry_run=True)) == []
+    (event,) = world.aws.events
+    assert event["status"] == "dry_run"
+    assert [result["result"] for result in event["results"]] == ["would_stop", "not_found"]
+    assert world.huawei.calls == []
+    assert world.aws.dead_letters == []
+
+
+def test_what_huawei_could_not_take_goes_on_as_one_remainder_with_only_that() -> None:
+    world = World(targets=3)
+    world.huawei.disturb = lambda asked: {"d1": PASSING} if isinstance(asked, Stop) else {}
+    assert world.deliver(stop("d0", "d1", "d2", reason="r")) == []
+    assert [event["status"] for event in world.aws.events] == ["in_progress"]
+    (remainder,) = world.remainders()
+    assert (remainder["targets"], remainder["attempt"], remainder["command_id"], remainder["reason"]) == (
+        ["d1"],
+        2,
+        "m-0",
+        "r",
+    )
+    assert remainder["tally"]["stopped"] == 2
+    assert remainder["expires_at"] == "2026-11-23T09:49:05.123Z"
+    assert world.aws.remainders[0].delay_seconds >= 3
+    assert [call.targets for call in world.huawei.calls if isinstance(call, Stop)] == [("d0", "d1", "d2")] + [
+        ("d1",)
+    ] * 3
+
+
+def test_after_the_last_attempt_the_remainder_is_given_up_and_kept_in_the_dead_letters() -> None:
+    world = World(targets=2)
+    world.huawei.disturb = lambda asked: {"d1": PASSING} if isinstance(asked, Stop) else {}
+    assert world.deliver(stop("d0", "d1", attempt=8, tally={"stopped": 5})) == []
+    (event,) = world.aws.events
+    assert event["status"] == "failed"
+    assert event["results"][1] == {
+        "target": "d1",
+        "result": "gave_up",
+        "error_code": "APIGW.0308",
+        "error_msg": "throttled",
+    }
+    assert (event["tally"]["stopped"], event["tally"]["gave_up"]) == (6, 1)
+    (letter,) = world.aws.dead_letters
+    assert letter.attributes == {"failure_reason": "gave_up"}
+    assert json.loads(letter.body)["targets"] == ["d1"]
+
+
+def test_a_confirmed_stop_is_final_only_when_the_state_says_so_and_stops_once() -> None:
+    world = World(targets=1)
+    asynchronous = True
+
+    def disturb(asked: Call | tuple[Task, tuple[str, ...]]) -> Mapping[str, Finding]:
+        return {} if isinstance(asked, Stop) or not asynchronous else {"d0": Finding(Verdict.RUNS)}
+
+    world.huawei.disturb = disturb
+    assert world.deliver(stop("d0", confirm=True)) == []
+    assert world.aws.events == []
+    (first,) = world.remainders()
+    assert (first["awaiting"], first["attempt"]) == (["d0"], 2)
+    assert world.deliver(first) == []
+    assert world.aws.events == []
+    second = world.remainders()[-1]
+    asynchronous = False
+    assert world.deliver(second) == []
+    (event,) = world.aws.events
+    assert (event["status"], event["confirmed"], event["results"]) == (
+        "succeeded",
+        True,
+        [{"target": "d0", "result": "stopped"}],
+    )
+    assert len(world.huawei.calls) == 1
+
+
+def test_a_confirmed_stop_that_never_ends_is_still_running() -> None:
+    world = World(targets=1)
+    world.huawei.disturb = lambda asked: {} if isinstance(asked, Stop) else {"d0": Finding(Verdict.STOPPING)}
+    assert world.deliver(stop("d0", confirm=True, attempt=8, awaiting=["d0"])) == []
+    (event,) = world.aws.events
+    assert (event["status"], event["confirmed"]) == ("failed", False)
+    assert event["results"] == [{"target": "d0", "result": "still_running"}]
+    assert json.loads(world.aws.dead_letters[0].body)["awaiting"] == ["d0"]
+
+
+class Broken(FakeHuawei):
+    """A deployment whose credentials are refused at the call with this number."""
+
+    def __init__(self, *, at: int, targets: int) -> None:
+        super().__init__({BATCH: {f"d{n}": Verdict.RUNS for n in range(targets)}})
+        self.at = at
+
+    def _answer(self, call: Call) -> dict[str, Finding]:
+        if len(self.calls) == self.at:
+            raise DeploymentFault("the credentials were refused")
+        return super()._answer(call)
+
+
+def deployment(world: World, huawei: FakeHuawei) -> World:
+    world.huawei = huawei
+    world.deliveries = Deliveries(
+        settings=settings_of("stop_targets", CONCURRENT_CALLS="1"),
+        service=huawei,
+        publisher=Publisher(bus=world.aws, queues=world.aws, bus_name="outcomes"),
+        patience=world.clock.patience(),
+        telemetry=Telemetry(quiet_logger()),
+    )
+    return world
+
+
+def test_a_fault_of_the_deployment_gives_the_whole_delivery_back_and_says_what_to_mend() -> None:
+    world = deployment(World(), Broken(at=0, targets=2))
+    with pytest.raises(DeploymentFault, match="credentials were refused"):
+        world.deliver(stop("d0"), stop("d1"))
+    assert world.aws.events == []
+    assert world.aws.queues == {}
+
+
+def test_a_fault_in_the_middle_tells_what_was_done_and_gives_back_only_what_was_not() -> None:
+    world = deployment(World(), Broken(at=1, targets=150))
+    failed = world.deliver(stop(*(f"d{n}" for n in range(150))), stop("d0"), "junk")
+    assert failed == ["m-0"]
+    assert [(event["command_id"], event["status"]) for event in world.aws.events] == [
+        ("m-2", "rejected"),
+        ("m-0", "in_progress"),
+        ("m-1", "succeeded"),
+    ]
+
+
+def test_an_error_of_our_own_gives_back_the_messages_that_it_concerns() -> None:
+    world = World(targets=150)
+
+    def defect(asked: Call | tuple[Task, tuple[str, ...]]) -> Mapping[str, Finding]:
+        if isinstance(asked, Stop) and "d149" in asked.targets:
+            raise ZeroDivisionError
+        return {}
+
+    world.huawei.disturb = defect
+    assert world.deliver(stop(*(f"d{n}" for n in range(150))), stop("d3")) == ["m-0"]
+    assert [event["status"] for event in world.aws.events] == ["in_progress", "succeeded"]
+
+
+def test_an_outcome_that_cannot_be_published_keeps_its_message_and_sends_no_remainder() -> None:
+    world = World(targets=2)
+    world.huawei.disturb = lambda asked: {"d1": PASSING} if isinstance(asked, Stop) else {}
+    world.aws.refuse = lambda each: (
+        "InternalFailure: no" if isinstance(each, BusEvent) and "m-0" in each.detail else None
+    )
+    assert world.deliver(stop("d0", "d1"), stop("d0")) == ["m-0"]
+    assert world.aws.remainders == []
+    assert [event["command_id"] for event in world.aws.events] == ["m-1"]
+
+
+@pytest.mark.parametrize("body", ["junk", stop("d0", "d1")])
+def test_what_cannot_be_put_on_its_queue_keeps_its_message(body: str | dict[str, Any]) -> None:
+    world = World(targets=2)
+    world.huawei.disturb = lambda asked: {"d1": PASSING} if isinstance(asked, Stop) else {}
+    world.aws.refuse = lambda each: "InternalFailure: no" if isinstance(each, Message) else None
+    assert world.deliver(body, stop("d0")) == ["m-0"]
+
+
+def test_a_bus_that_refuses_us_is_the_deployments_fault() -> None:
+    world = World(targets=1)
+    world.aws.error = AwsRefused(
+        service="events", operation="PutEvents", code="AccessDeniedException", message="not authorized", mend=""
+    )
+    with pytest.raises(DeploymentFault, match=r"OUTCOME_BUS_NAME.*AccessDenied"):
+        world.deliver(stop("d0"))
+    assert world.aws.queues == {}
+
+
+def test_a_remainder_that_no_longer_fits_into_a_message_is_left_to_sqs_as_it_came() -> None:
+    targets = [f"{n:0>250}" for n in range((LARGEST_MESSAGE - 400) // 253)]
+    room = LARGEST_MESSAGE - len(json.dumps(stop(*targets), separators=(",", ":")))
+    targets += ["x" * 200, "y" * (room - 200 - 2 * len('"",'))]
+    body = json.dumps(stop(*targets), separators=(",", ":"))
+    assert len(body) == LARGEST_MESSAGE
+    world = World()
+    world.huawei.disturb = always(PASSING)
+    assert world.deliver(body, seconds=900) == ["m-0"]
+    assert world.aws.remainders == []
+    assert world.aws.events == []
+
+
+@pytest.mark.parametrize(("size", "kept"), [(LARGEST_MESSAGE, []), (LARGEST_MESSAGE - 30, ["rejected: "])])
+def test_a_rejected_body_at_the_limit_keeps_as_much_of_the_reason_as_fits_or_is_left_to_sqs(
+    size: int, kept: list[str]
+) -> None:
+    world = World()
+    body = "x" * size
+    assert world.deliver(body) == ([] if kept else ["m-0"])
+    assert [event["status"] for event in world.aws.events] == ["rejected"]
+    assert [letter.attributes["failure_reason"] for letter in world.aws.dead_letters] == kept
+    assert all(letter.body == body for letter in world.aws.dead_letters)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        None,
+        [],
+        {"Records": None},
+        {"Records": [{"eventSource": "aws:sns"}]},
+        {"command": "stop_task"},
+        {"Records": [{}]},
+    ],
+)
+def test_any_other_event_is_the_deployments_fault(event: Any) -> None:
+    world = World()
+    with pytest.raises(DeploymentFault, match="event source mapping"):
+        world.deliveries.handle(event, deadline=world.clock.deadline())
+
+
+def test_a_delivery_that_does_not_fit_its_time_leaves_a_remainder() -> None:
+    world = World(targets=2)
+
+    def slow(asked: Call | tuple[Task, tuple[str, ...]]) -> Mapping[str, Finding]:
+        world.clock.seconds += min(30, 40 - world.clock.seconds)  # a call ends with the time given to it
+        return always(PASSING)(asked)  # type: ignore[no-any-return]
+
+    world.huawei.disturb = slow
+    assert world.deliver(stop("d0", "d1"), seconds=50) == []
+    assert [remainder["targets"] for remainder in world.remainders()] == [["d0", "d1"]]
+    assert world.clock.seconds < 50
