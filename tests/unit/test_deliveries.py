@@ -324,7 +324,8 @@ def test_a_bus_that_refuses_us_is_the_deployments_fault() -> None:
 def test_a_remainder_that_no_longer_fits_into_a_message_is_left_to_sqs_as_it_came() -> None:
     targets = [f"{n:0>250}" for n in range((LARGEST_MESSAGE - 400) // 253)]
     room = LARGEST_MESSAGE - len(json.dumps(stop(*targets), separators=(",", ":")))
-    targets += ["x" * 200, "y" * (room - 200 - 2 * len('"",'))]
+    letters = room - 3 * len('"",')
+    targets += ["x" * (letters // 3), "y" * (letters // 3), "z" * (letters - 2 * (letters // 3))]
     body = json.dumps(stop(*targets), separators=(",", ":"))
     assert len(body) == LARGEST_MESSAGE
     world = World()
