@@ -1,0 +1,1 @@
+"""The world on one machine: stand-ins for AWS and Huawei Cloud, and the demo."""
