@@ -1,8 +1,8 @@
 """AWS without boto3: the few calls that Stopline makes, signed by AWS's own stand-alone signer.
 
-boto3 costs a cold start several hundred milliseconds for three operations. What is taken from it instead is
-what it knows: how a service is addressed (`service-2.json`), which errors pass (`retries/standard.py`), how
-endpoints are configured. Tests compare each of these with botocore, so none can drift.
+boto3 would be a second HTTP stack with retries of its own, and 27 MB, for three operations. What is taken from
+it instead is what it knows: how a service is addressed (`service-2.json`), which errors pass
+(`retries/standard.py`), how endpoints are configured. Tests compare each of these with botocore, so none can drift.
 
 Retries happen here and nowhere below, in one layer. A passing fault ends as `AwsUnavailable` or, of a batch,
 as a reported entry; AWS's final no is `AwsRefused`.
@@ -123,6 +123,10 @@ class Service:
 EVENTBRIDGE: Final = Service("EventBridge", "events", "AWSEvents", "1.1")
 SQS: Final = Service("SQS", "sqs", "AmazonSQS", "1.0")
 SECRETS_MANAGER: Final = Service("Secrets Manager", "secretsmanager", "secretsmanager", "1.1")
+
+
+_DNS_SUFFIXES: Final = {"cn": "amazonaws.com.cn", "eusc": "amazonaws.eu"}
+"""By the first word of the region's name; the isolated partitions need `AWS_ENDPOINT_URL`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,7 +477,7 @@ def endpoint(service: Service, region: str, environment: Mapping[str, str]) -> s
         own = "AWS_ENDPOINT_URL_" + service.service_id.upper().replace(" ", "_")
         if configured := environment.get(own) or environment.get("AWS_ENDPOINT_URL"):
             return configured.rstrip("/") + "/"
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    suffix = _DNS_SUFFIXES.get(region.partition("-")[0], "amazonaws.com")
     return f"https://{service.endpoint_prefix}.{region}.{suffix}/"
 
 

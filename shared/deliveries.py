@@ -149,7 +149,7 @@ class Deliveries:
         assert_never(settlement)
 
     def _to_dead_letters(self, message: Incoming, outcomes: tuple[Outcome, ...], body: str, reason: str) -> Parcel:
-        letter = dead_letter(body, reason=reason)
+        letter = dead_letter(body, reason=reason, sent_at=message.sent_at)
         if letter is None:
             return Parcel(message.message_id, outcomes, send=None, withheld=_TOO_LARGE)
         return Parcel(message.message_id, outcomes, (self._settings.dead_letter_queue_url, letter), withheld=None)

@@ -34,7 +34,7 @@ def read_delivery(event: Any, *, now: datetime) -> tuple[Incoming, ...]:
     """
     try:
         return tuple(_incoming(record, now=now) for record in event["Records"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError) as error:
         raise DeploymentFault("this function takes SQS deliveries only; check its event source mapping") from error
 
 

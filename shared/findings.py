@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
+
+from shared.outcomes import ERROR_MESSAGE_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from shared.errors import DeploymentFault
     from shared.planning import Task
+
+ERROR_CODE_LENGTH: Final = 64
+"""Characters kept of Huawei's error codes and request ids; real ones have 11 to 32."""
 
 
 class Verdict(Enum):
@@ -50,6 +55,26 @@ class Finding:
     request_id: str | None = None
     retry_after: float | None = None
     throttled: bool = False
+
+    def __post_init__(self) -> None:
+        """Cut and clean Huawei's words, whoever quotes them, to what an event can carry."""
+        for name, length in _WORDS:
+            text = getattr(self, name)
+            if text is not None:
+                object.__setattr__(self, name, _printable(text[:length]))
+
+
+_WORDS: Final = (
+    ("error_code", ERROR_CODE_LENGTH),
+    ("error_msg", ERROR_MESSAGE_LENGTH),
+    ("request_id", ERROR_CODE_LENGTH),
+)
+
+
+def _printable(text: str) -> str:
+    # A lone surrogate, which JSON may hold, cannot be written as UTF-8: one such word would keep every outcome of a
+    # delivery from the bus. A control character would take six bytes in JSON.
+    return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
 
 
 def resolve(unclear: Finding, state: Finding) -> Finding:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from shared.aws import AwsRefused, AwsUnavailable, BusEvent, Message
 from shared.errors import DeploymentFault
-from shared.outcomes import DETAIL_TYPE, SOURCE, Outcome
+from shared.outcomes import DETAIL_TYPE, SOURCE, Outcome, to_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from shared.deadline import Deadline
 
@@ -20,6 +21,9 @@ LARGEST_MESSAGE: Final = 1_048_576
 
 FAILURE_REASON: Final = "failure_reason"
 """The message attribute that says why a message is in the dead-letter queue."""
+
+SENT_AT: Final = "sent_at"
+"""The message attribute that says when a message in the dead-letter queue was first sent, RFC 3339."""
 
 _LONGEST_REASON: Final = 256
 
@@ -109,13 +113,17 @@ def remainder_message(body: str, *, delay_seconds: int) -> Message | None:
     return Message(body=body, attributes={}, delay_seconds=delay_seconds)
 
 
-def dead_letter(body: str, *, reason: str) -> Message | None:
+def dead_letter(body: str, *, reason: str, sent_at: datetime) -> Message | None:
     """Give a message for the dead-letter queue, its body intact, or `None` when not even a short reason fits beside it.
 
-    SQS itself then moves it there, after `maxReceiveCount` deliveries, without a reason.
+    `sent_at`, when the message first came, goes along: a command that names no time of its own is as old as that, and
+    whoever sends it again must know. What does not fit SQS itself moves there, after `maxReceiveCount` deliveries.
     """
-    room = LARGEST_MESSAGE - len(body.encode()) - len(FAILURE_REASON) - len("String")
+    at = to_rfc3339(sent_at)
+    room = LARGEST_MESSAGE - len(body.encode()) - sum(map(len, (SENT_AT, at, "String", FAILURE_REASON, "String")))
     # One byte a character, and nothing that SQS would not take: whole reasons are in the outcome.
     printable = "".join(each if " " <= each <= "~" else "?" for each in reason)
     fitting = printable[: min(room, _LONGEST_REASON)] if room > 0 else ""
-    return Message(body=body, attributes={FAILURE_REASON: fitting}, delay_seconds=0) if fitting else None
+    if not fitting:
+        return None
+    return Message(body=body, attributes={FAILURE_REASON: fitting, SENT_AT: at}, delay_seconds=0)

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 USER_AGENT: Final = "stopline/0.1"
 
+LONGEST_RETRY_AFTER: Final = 3600.0
+"""Seconds of a `Retry-After` that are taken at its word: no remainder waits longer than 15 minutes in its queue."""
+
 SHORTEST_CALL: Final = 1.0
 """Seconds that must be left for a call to start: one that cannot end would only leave its outcome unknown."""
 
@@ -212,7 +215,13 @@ class HuaweiClient:
         except NoSuchHost as error:
             raise DeploymentFault(f"{self._host} cannot be reached; check the endpoint: {error}") from error
         reply = read_reply(response, now=self._now())
-        self.is_proven = reply.fault is not Fault.CREDENTIALS
+        match reply.fault:
+            case Fault.CREDENTIALS:
+                self.is_proven = False
+            case Fault.PASSING | Fault.THROTTLED | Fault.DEPLOYMENT:
+                pass  # said before anybody looked at the credentials
+            case _:
+                self.is_proven = True
         return reply
 
     def _sign(self, request: _Request, credentials: Credentials, body: bytes) -> SdkRequest:
@@ -305,7 +314,7 @@ def _error_in(parsed: Any, *, succeeded: bool) -> tuple[str | None, str | None]:
             code = place.get(code_field)
             if isinstance(code, str | int) and not isinstance(code, bool) and code != "":
                 message = place.get(message_field)
-                return str(code), None if message is None else str(message)[:ERROR_MESSAGE_LENGTH]
+                return str(code), message if isinstance(message, str) else None
     return None, None
 
 
@@ -313,9 +322,8 @@ def _retry_after(value: str | None, *, now: datetime) -> float | None:
     """Seconds to wait, out of either form of RFC 9110 section 10.2.3."""
     if value is None:
         return None
-    if value.strip().isdecimal():
-        return float(value)
     try:
-        return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
-    except (ValueError, TypeError):
+        seconds = float(value) if value.strip().isdecimal() else (parsedate_to_datetime(value) - now).total_seconds()
+    except (ValueError, TypeError, OverflowError):
         return None
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER)

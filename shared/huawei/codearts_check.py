@@ -80,9 +80,10 @@ def _of_progress(reply: Reply | NoAnswer) -> Finding:
     finding = reply.finding_by_table()
     if finding.verdict is not Verdict.UNCLEAR:
         return finding
-    if reply.error_code is None:
+    code = reply.error_code
+    if code is None or (reply.status == HTTPStatus.NOT_FOUND and not code.startswith("CC.")):
         raise DeploymentFault(
             f"CODEARTS_CHECK_ENDPOINT answered {reply.status} without an error of CodeArts Check; is it its address?"
         )
-    is_unknown = reply.error_code.startswith(_UNKNOWN_TASK) or reply.status == HTTPStatus.NOT_FOUND
+    is_unknown = code.startswith(_UNKNOWN_TASK) or reply.status == HTTPStatus.NOT_FOUND
     return reply.finding(Verdict.NOT_FOUND if is_unknown else Verdict.REFUSED)

@@ -5,9 +5,10 @@ A source is shared by all threads of a warm process. Keys never appear in a repr
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,14 +18,26 @@ from shared.errors import DeploymentFault
 if TYPE_CHECKING:
     from shared.deadline import Deadline
 
+_VISIBLE_ASCII: Final = re.compile(r"[!-~]+")
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An access key as the SDK's signers take it (`ak`, `sk`), with the token of temporary ones."""
+    """An access key as the SDK's signers take it (`ak`, `sk`), with the token of temporary ones.
+
+    Raises `DeploymentFault` for what cannot be one, and does not show it.
+    """
 
     ak: str
     sk: str = field(repr=False)
     security_token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        values = {"access key": self.ak, "secret key": self.sk, "security token": self.security_token}
+        for name, value in values.items():
+            # A pasted line break would end in a signature that Huawei refuses, and refusals lock a key.
+            if value is not None and not _VISIBLE_ASCII.fullmatch(value):
+                raise DeploymentFault(f"the {name} for Huawei Cloud is empty or holds a blank, a line break or the like")
 
 
 class CredentialSource(Protocol):

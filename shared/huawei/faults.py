@@ -61,6 +61,10 @@ TABLE: Final = (
     # --- CodeArts Check
     Row("CC.00000000", Fault.PASSING, "network busy, try again later", "Check"),
     Row("CC.00000003", Fault.CREDENTIALS, "authentication information expired", "Stop a check"),
+    Row("CC.00050001", Fault.PASSING, "the query of the task list failed", "Check"),
+    Row("CC.00050002", Fault.PASSING, "the query of the task's detail failed", "Check"),
+    Row("CC.00050003", Fault.PASSING, "the query of the templates failed", "Check"),
+    Row("CC.00050004", Fault.PASSING, "the query of the task's history failed", "Check"),
     Row("CC.00050006", Fault.PASSING, "service inner error", "Check"),
     Row("CC.00050007", Fault.DEPLOYMENT, "IAM authentication failed", "Check"),
     # Permission is judged task by task, so this is one task's refusal and not the deployment's fault.
@@ -90,7 +94,7 @@ _BY_STATUS: Final[dict[int, Fault]] = {
 }
 _GATEWAY: Final = re.compile(r"^API(?:GW|G|C)(\.\d{4})$")
 # Some CodeArts answers carry the HTTP status behind the code: CC.00000000.400 ("Stopping a Check Task").
-_CHECK: Final = re.compile(r"^(CC\.\d{8})\.\d{3}$")
+_CHECK: Final = re.compile(r"^(CC\.\d{8})\.(\d{3})$")
 
 
 def fault_of(status: int, code: str | None) -> Fault:
@@ -102,7 +106,7 @@ def fault_of(status: int, code: str | None) -> Fault:
         if gateway := _GATEWAY.match(code):
             code = gateway[1]
         elif check := _CHECK.match(code):
-            code = check[1]
+            code, status = check[1], max(status, int(check[2]))
         if (fault := _BY_CODE.get(code)) is not None:
             return fault
     if status == HTTPStatus.NOT_FOUND and code is not None and code.startswith("IOTDA."):

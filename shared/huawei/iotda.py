@@ -6,13 +6,13 @@ https://support.huaweicloud.com/intl/en-us/api-iothub/
 
 from __future__ import annotations
 
-import math
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shared.commands import ALL_TARGETS
+from shared.commands import ALL_TARGETS, DeviceId
 from shared.errors import DeploymentFault
 from shared.findings import Finding, Reading, Verdict
 from shared.http import NoAnswer
@@ -20,10 +20,12 @@ from shared.huawei.faults import Fault, fault_of
 from shared.planning import BatchTask, Stop, StopAll, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from shared.deadline import Deadline
     from shared.huawei.client import HuaweiClient, Reply
+
+type _Read = Callable[[], Reading]
 
 TARGETS_PER_PAGE: Final = 50
 """Most subtasks that one page of a batch task holds."""
@@ -55,7 +57,7 @@ class _Answer(BaseModel):
 
 
 class _StoppedTarget(_Answer):
-    target: str
+    target: DeviceId
     status: str
     error_code: str | int | None = None
     error_msg: str | None = None
@@ -154,21 +156,25 @@ class IoTDA:
         if len(targets) != len(wanted):
             found[ALL_TARGETS] = _state_of_task(answer.batchtask.status)
         if len(wanted) == 1:
-            found.setdefault(wanted[0], _NOT_IN_TASK)
+            # Whoever tells of another target, or of a task that is only now getting its targets, has not said no.
+            is_said = not answer.task_details and answer.batchtask.status != "Initializing"
+            found.setdefault(wanted[0], _NOT_IN_TASK if is_said else _NOT_TOLD)
         left = tuple(target for target in wanted if target not in found)
         findings = {target: found[target] for target in targets if target in found}
         if not left:
             return Reading(findings)
-        if answer.total is not None and len(left) < math.ceil(answer.total / TARGETS_PER_PAGE) - 1:
-            one_each = tuple(partial(self._read_one, batch_task, target, deadline) for target in left)
-            return Reading(findings, one_each)
+        if answer.total is not None and len(left) < (answer.total - 1) // TARGETS_PER_PAGE:
+            return Reading(findings, self._one_each(batch_task, left, deadline))
         return Reading(findings, (partial(self._read_pages, batch_task, left, answer, deadline),))
 
-    def _read_one(self, task: BatchTask, target: str, deadline: Deadline) -> Reading:
-        return self.read(task, (target,), deadline)
+    def _one_each(self, task: BatchTask, targets: Iterable[str], deadline: Deadline) -> tuple[_Read, ...]:
+        return tuple(partial(self.read, task, (target,), deadline) for target in targets)
 
     def _read_pages(self, task: BatchTask, wanted: tuple[str, ...], page: _ShowAnswer, deadline: Deadline) -> Reading:
-        """Page on by marker (`offset` ends at 500) until all are found or the list ends."""
+        """Page on by marker (`offset` ends at 500) until all are found or the list ends.
+
+        Of what it then has not told of, each is asked for by name: lists may be cut short, or leave some out.
+        """
         left = dict.fromkeys(wanted)
         findings: dict[str, Finding] = {}
         markers: set[str] = set()
@@ -178,7 +184,7 @@ class IoTDA:
             seen.update(page.states())
             is_last = page.total is not None and len(seen) >= page.total
             if is_last or not page.task_details or not marker or marker in markers:
-                return Reading(findings | dict.fromkeys(left, _NOT_IN_TASK))
+                return Reading(findings, self._one_each(task, left, deadline))
             markers.add(marker)
             answer = self._show(task, {"limit": TARGETS_PER_PAGE, "marker": marker}, deadline)
             if isinstance(answer, Finding):
@@ -203,7 +209,7 @@ class IoTDA:
         finding = reply.finding_by_table()
         if finding.verdict is not Verdict.UNCLEAR:
             return finding
-        if reply.error_code is None:
+        if reply.error_code is None or reply.status == HTTPStatus.NOT_FOUND:
             raise DeploymentFault(
                 f"IOTDA_ENDPOINT answered {reply.status} without an error of IoTDA; is it the instance's own address?"
             )
@@ -232,6 +238,7 @@ class IoTDA:
 
 _TAKEN: Final = Finding(Verdict.TAKEN)
 _NOT_IN_TASK: Final = Finding(Verdict.NOT_FOUND, error_msg="the target is not in the task")
+_NOT_TOLD: Final = Finding(Verdict.UNFINISHED, error_msg="the answer does not tell of the target")
 
 
 def _batch_task(task: Task) -> BatchTask:
@@ -251,9 +258,9 @@ def _by_target(answers: Iterable[_StoppedTarget], request_id: str | None) -> dic
 
 
 def _on_target(answer: _StoppedTarget, request_id: str | None) -> Finding:
-    if answer.status == "success":
-        return _TAKEN
     code = None if answer.error_code in {None, ""} else str(answer.error_code)
+    if answer.status == "success":
+        return _TAKEN if code is None else Finding(Verdict.UNCLEAR, request_id=request_id)
     verdict = Verdict.UNCLEAR
     if answer.status == "failure" and code is not None:
         match fault_of(200, code):

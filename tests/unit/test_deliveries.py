@@ -195,7 +195,7 @@ def test_after_the_last_attempt_the_remainder_is_given_up_and_kept_in_the_dead_l
     }
     assert (event["tally"]["stopped"], event["tally"]["gave_up"]) == (6, 1)
     (letter,) = world.aws.dead_letters
-    assert letter.attributes == {"failure_reason": "gave_up"}
+    assert letter.attributes == {"failure_reason": "gave_up", "sent_at": "2026-11-23T08:49:05.123Z"}
     assert json.loads(letter.body)["targets"] == ["d1"]
 
 
@@ -335,7 +335,7 @@ def test_a_remainder_that_no_longer_fits_into_a_message_is_left_to_sqs_as_it_cam
     assert world.aws.events == []
 
 
-@pytest.mark.parametrize(("size", "kept"), [(LARGEST_MESSAGE, []), (LARGEST_MESSAGE - 30, ["rejected: "])])
+@pytest.mark.parametrize(("size", "kept"), [(LARGEST_MESSAGE, []), (LARGEST_MESSAGE - 67, ["rejected: "])])
 def test_a_rejected_body_at_the_limit_keeps_as_much_of_the_reason_as_fits_or_is_left_to_sqs(
     size: int, kept: list[str]
 ) -> None:

@@ -1,0 +1,56 @@
+# Stopline. `make` lists the targets; `make demo` and `make test` are the two to begin with.
+#
+# Without make, the same demo is
+#     python3 local/install.py && .venv/bin/python -m local.demo
+# and everything else is the line below its target.
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint fmt build package lock clean
+MAKEFLAGS += --no-print-directory
+
+PY := .venv/bin/python
+# What `make build` and `sam build` build for: arm64 or x86_64. The template's parameter Architecture must agree.
+ARCH ?= arm64
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+# Any Python from 3.8 on will do: the script looks for the 3.13 itself.
+install:  ## make .venv as requirements-dev.txt locks it; nothing to do when it is
+	@if python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; \
+	then python3 local/install.py; else python3.13 local/install.py; fi
+
+demo: install  ## stop work on a stand-in of Huawei Cloud, through the real functions
+	@$(PY) -m local.demo
+
+test: lint  ## every gate: lint, types, tests
+	@$(PY) -m pytest -q --no-header
+
+lint: install  ## ruff and mypy
+	@$(PY) -m ruff check --quiet .
+	@$(PY) -m ruff format --check --quiet . || { echo "not formatted; make fmt mends it"; exit 1; }
+	@$(PY) -m mypy --no-error-summary
+
+fmt: install  ## format, and mend what ruff can mend by itself
+	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format --quiet .
+
+build: install  ## the folder that is deployed: .build/arm64, or with ARCH=x86_64 the other
+	@$(PY) -m local.build $(ARCH)
+
+package: install  ## the archives of it for both processors, in dist/
+	@$(PY) -m local.build --zip arm64 x86_64
+
+LOCKED := --universal --python-version 3.13 --generate-hashes --no-emit-index-url --no-header --system-certs --quiet
+lock: install  ## lock anew what pyproject.toml asks for; UPGRADE=--upgrade for the newest
+	@$(PY) -m uv pip compile pyproject.toml $(LOCKED) $(UPGRADE) --output-file requirements.txt
+	@$(PY) -m uv pip compile pyproject.toml --group dev $(LOCKED) $(UPGRADE) --constraint requirements.txt \
+	    --output-file requirements-dev.txt
+
+clean:  ## remove what was made, but .venv
+	@rm -rf .build dist .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find functions shared local tests -name __pycache__ -prune -exec rm -rf {} +
+
+# `sam build` calls this for every function with `BuildMethod: makefile`.
+build-%: install
+	@$(PY) -m local.build $(ARCH) --into "$(ARTIFACTS_DIR)"

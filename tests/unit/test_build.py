@@ -1,0 +1,204 @@
+"""What is deployed holds what it needs, nothing of this machine, and is the same whoever builds it."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from local import build
+
+LAMBDAS: Final[tuple[build.Arch, ...]] = ("arm64", "x86_64")
+
+ELF_MACHINE: Final = {"arm64": 0xB7, "x86_64": 0x3E}
+"""The processor of a shared library, in byte 18 of it (https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html)."""
+
+IMPORT_EVERYTHING: Final = """\
+import importlib, importlib.util, sys
+artifact, *modules = sys.argv[1:]
+sys.path.insert(0, artifact)
+for module in modules:
+    imported = importlib.import_module(module)
+    if module.startswith("functions."):
+        assert callable(imported.handler), module
+for absent in ("boto3", "botocore", "requests", "pytest"):
+    assert importlib.util.find_spec(absent) is None, absent
+for name, module in list(sys.modules.items()):
+    origin = getattr(module, "__file__", None) or ""
+    assert "site-packages" not in origin, origin
+"""
+
+
+def test_every_module_of_ours_imports_from_the_artifact_and_the_standard_library_alone() -> None:
+    artifact = build.build("host")
+    modules = [
+        ".".join(path.relative_to(artifact).with_suffix("").parts)
+        for name in build.CODE
+        for path in sorted((artifact / name).rglob("*.py"))
+        if path.stem != "__init__"
+    ]
+    # -I -S: no site-packages, no working directory, no PYTHONPATH; and no variable is set, as nothing may be read at
+    # import.
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", IMPORT_EVERYTHING, artifact, *modules],
+        env={},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "shared.http" in modules
+
+
+@pytest.mark.parametrize("arch", LAMBDAS)
+def test_our_code_is_in_the_artifact_as_it_is(arch: build.Arch) -> None:
+    artifact = build.build(arch)
+    for name in build.CODE:
+        ours = {path.relative_to(build.ROOT): path.read_bytes() for path in (build.ROOT / name).rglob("*.py")}
+        built = {path.relative_to(artifact): path.read_bytes() for path in (artifact / name).rglob("*.py")}
+        assert built == ours
+
+
+@pytest.mark.parametrize("arch", LAMBDAS)
+def test_every_module_comes_with_bytecode_that_is_never_checked(arch: build.Arch) -> None:
+    modules = list(build.build(arch).rglob("*.py"))
+    assert len(modules) > 100
+    for module in modules:
+        bytecode = (module.parent / "__pycache__" / f"{module.stem}.cpython-313.pyc").read_bytes()
+        assert bytecode[:4] == importlib.util.MAGIC_NUMBER
+        assert int.from_bytes(bytecode[4:8], "little") == 0b01, "hash-based, unchecked"
+        assert bytecode[8:16] == importlib.util.source_hash(module.read_bytes())
+
+
+@pytest.mark.parametrize("arch", LAMBDAS)
+def test_native_code_is_for_the_processor_that_was_asked_for(arch: build.Arch) -> None:
+    libraries = list(build.build(arch).rglob("*.so"))
+    assert [library.parent.name for library in libraries] == ["pydantic_core"]
+    for library in libraries:
+        assert library.read_bytes()[18] == ELF_MACHINE[arch]
+
+
+@pytest.mark.parametrize("arch", LAMBDAS)
+def test_every_package_brings_its_licence(arch: build.Arch) -> None:
+    packages = list(build.build(arch).glob("*.dist-info"))
+    assert len(packages) > 5
+    for package in packages:
+        assert [path for path in package.rglob("*") if re.match(r"licen[cs]e|copying|notice", path.name, re.IGNORECASE)]
+
+
+@pytest.mark.parametrize("arch", LAMBDAS)
+def test_nothing_in_the_archive_knows_the_machine_that_built_it(arch: build.Arch) -> None:
+    ours = {str(build.ROOT).encode(), str(Path(sys.executable).parent).encode(), str(Path.home() / ".cache").encode()}
+    with zipfile.ZipFile(build.package(arch)) as archive:
+        for name in archive.namelist():
+            content = archive.read(name)
+            assert not [path for path in ours if path in content], name
+
+
+def test_the_archive_is_small_enough_to_start_fast() -> None:
+    # 12 MB is our own bound; Lambda takes 50 MB.
+    assert build.package("arm64").stat().st_size < 12_000_000
+
+
+def test_the_archive_holds_sorted_readable_entries_without_a_time() -> None:
+    with zipfile.ZipFile(build.package("arm64")) as archive:
+        entries = archive.infolist()
+    assert {"functions/__init__.py", "shared/__init__.py"} <= {entry.filename for entry in entries}
+    assert [Path(entry.filename) for entry in entries] == sorted(Path(entry.filename) for entry in entries)
+    assert {(entry.date_time, entry.external_attr >> 16) for entry in entries} == {((1980, 1, 1, 0, 0, 0), 0o100644)}
+
+
+def test_the_archive_is_the_same_byte_for_byte_when_built_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = build.package("arm64").read_bytes()
+    monkeypatch.setattr(build, "BUILDS", tmp_path / "builds")
+    monkeypatch.setattr(build, "ARCHIVES", tmp_path / "archives")
+    monkeypatch.setenv("PYTHONHASHSEED", "1")
+    there = build.package("arm64")
+    assert there.is_relative_to(tmp_path)
+    assert there.read_bytes() == here
+
+
+def test_what_is_left_out_is_in_the_lock_and_nothing_else_is_left_out() -> None:
+    lock = build.LOCK.read_text()
+    deployed = build.deployed_requirements(lock)
+    assert names(lock) - names(deployed) == build.NEVER_IMPORTED
+    assert {"huaweicloudsdkcore", "pyasn1", "pydantic-core", "urllib3"} <= names(deployed)
+
+
+def test_a_requirement_keeps_its_version_its_marker_and_its_hashes() -> None:
+    lock = (
+        "a==1 ; sys_platform == 'linux' \\\n    --hash=sha256:00\n    # via b\nsix==1 \\\n    --hash=sha256:01\nb==2\n"
+    )
+    assert build.deployed_requirements(lock) == (
+        "a==1 ; sys_platform == 'linux' \\\n    --hash=sha256:00\n    # via b\nb==2\n"
+    )
+
+
+@pytest.fixture
+def small_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a checkout of one function and no packages."""
+    for name in build.CODE:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    (tmp_path / "functions" / "one.py").write_text("handler = print\n")
+    (tmp_path / "requirements.txt").write_text("# nothing\n")
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "BUILDS", tmp_path / ".build")
+    monkeypatch.setattr(build, "LOCK", tmp_path / "requirements.txt")
+    return tmp_path
+
+
+def test_a_build_with_nothing_new_does_nothing(small_checkout: Path) -> None:
+    first = build.build("host")
+    (first / "mark").touch()
+    assert build.build("host") == first
+    assert first.is_relative_to(small_checkout)
+    assert (first / "mark").exists()
+
+
+def test_a_changed_added_or_removed_module_is_built_anew(small_checkout: Path) -> None:
+    build.build("host")
+    (small_checkout / "functions" / "one.py").write_text("handler = repr\n")
+    assert (build.build("host") / "functions" / "one.py").read_text() == "handler = repr\n"
+    (small_checkout / "functions" / "one.py").rename(small_checkout / "functions" / "two.py")
+    built = build.build("host") / "functions"
+    assert sorted(path.name for path in built.glob("*.py")) == ["__init__.py", "two.py"]
+
+
+def test_a_module_that_does_not_compile_fails_the_build_and_leaves_the_last_good_one(small_checkout: Path) -> None:
+    good = build.build("host")
+    (small_checkout / "functions" / "one.py").write_text("handler = \n")
+    with pytest.raises(build.BuildFailed, match="compileall"):
+        build.build("host")
+    assert (good / "functions" / "one.py").read_text() == "handler = print\n"
+
+
+def test_a_package_whose_hash_is_not_the_locked_one_fails_the_build(small_checkout: Path) -> None:
+    (small_checkout / "requirements.txt").write_text("pyasn1==0.6.3 \\\n    --hash=sha256:" + "0" * 64 + "\n")
+    with pytest.raises(build.BuildFailed, match="uv pip install"):
+        build.build("host")
+    assert not (small_checkout / ".build" / "host").exists()
+
+
+@pytest.mark.usefixtures("small_checkout")
+def test_sam_gets_the_same_files_where_it_asks_for_them(tmp_path: Path) -> None:
+    (tmp_path / "artifacts").mkdir()  # as SAM makes it before it calls
+    assert build.main(["host", "--into", str(tmp_path / "artifacts")]) == 0
+    assert (tmp_path / "artifacts" / "functions" / "one.py").exists()
+
+
+def test_an_unknown_processor_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert build.main(["riscv"]) == 1
+    assert capsys.readouterr().err == "no such processor: riscv\n"
+
+
+def names(requirements: str) -> set[str]:
+    return set(re.findall(r"^([A-Za-z0-9._-]+)==", requirements, flags=re.MULTILINE))

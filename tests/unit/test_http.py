@@ -1,0 +1,498 @@
+from __future__ import annotations
+
+import gzip
+import http.client
+import inspect
+import socket
+import ssl
+import threading
+import zlib
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from email.errors import MessageDefect
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import urllib3.exceptions as urllib3_errors
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.response import HTTPResponse
+
+from shared import http as our_http
+from shared.http import Http, NoAnswer, NoSuchHost, Response, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.enable_socket  # loop-back only
+
+
+class Server:
+    """Answers on a loop-back port by a script, and keeps what it was asked: one list a connection."""
+
+    def __init__(self, talk: Callable[[Server, socket.socket], None], trust: ssl.SSLContext | None) -> None:
+        self._talk = talk
+        self._trust = trust
+        self.asked: list[list[str]] = []
+        self.hung_up = threading.Event()
+        self.stopping = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._open: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._accept)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._trust else 'http'}://127.0.0.1:{self.port}"
+
+    def hear(self, connection: socket.socket) -> bool:
+        """Read one request off `connection`; tell whether there was one."""
+        with connection.makefile("rb") as lines:
+            first = lines.readline().decode().strip()
+            if not first:
+                return False
+            length = 0
+            while line := lines.readline().strip():
+                name, _, value = line.partition(b":")
+                if name.lower() == b"content-length":
+                    length = int(value)
+            self.asked[-1].append(f"{first.removesuffix(' HTTP/1.1')} {lines.read(length).decode()}".strip())
+            return True
+
+    def stop(self) -> None:
+        self.stopping.set()
+        with socket.create_connection(("127.0.0.1", self.port)):
+            pass  # wakes `accept`
+        for connection in self._open:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # wakes who still listens on a kept one
+        self._thread.join()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        talks: list[threading.Thread] = []
+        while True:
+            connection, _ = self._listener.accept()
+            if self.stopping.is_set():
+                connection.close()
+                break
+            self.asked.append([])
+            self._open.append(connection)
+            talks.append(threading.Thread(target=self._one, args=(connection,)))
+            talks[-1].start()
+        for talk in talks:
+            talk.join()
+
+    def _one(self, plain: socket.socket) -> None:
+        with plain:
+            try:
+                if self._trust:
+                    with self._trust.wrap_socket(plain, server_side=True) as connection:
+                        self._talk(self, connection)
+                else:
+                    self._talk(self, plain)
+            except OSError:
+                pass  # the client has hung up: that is what some of the scripts provoke
+        self.hung_up.set()
+
+
+@contextmanager
+def serving(talk: Callable[[Server, socket.socket], None], *, trust: ssl.SSLContext | None = None) -> Iterator[Server]:
+    server = Server(talk, trust)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def answering(*answers: bytes) -> Callable[[Server, socket.socket], None]:
+    """Give one answer a request and hang up after the last."""
+
+    def talk(server: Server, connection: socket.socket) -> None:
+        for answer in answers:
+            if not server.hear(connection):
+                return
+            connection.sendall(answer)
+
+    return talk
+
+
+def whole(body: bytes, *, status: str = "200 OK", headers: str = "") -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
+
+
+def get(http: Http, url: str, timeout: float = 5) -> Response:
+    return http.send("GET", url, headers={}, body=None, timeout=timeout)
+
+
+def test_an_answer_comes_back_whole() -> None:
+    with serving(answering(whole(b'{"a": 1}', headers="X-Request-Id: r-1\r\n"))) as server:
+        answer = Http(connections=1).send("POST", f"{server.url}/path", headers={}, body=b"question", timeout=5)
+    assert (answer.status, answer.body, answer.headers["x-request-id"]) == (200, b'{"a": 1}', "r-1")
+    assert server.asked == [["POST /path question"]]
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "429 Too Many Requests", "503 Service Unavailable"])
+def test_an_error_status_is_an_answer_and_is_not_tried_again(status: str) -> None:
+    with serving(answering(whole(b"no", status=status, headers="Retry-After: 0\r\n"))) as server:
+        assert get(Http(connections=1), server.url).status == int(status[:3])
+    assert server.asked == [["GET /"]]
+
+
+def test_a_redirect_is_not_followed() -> None:
+    moved = whole(b"", status="307 Temporary Redirect", headers="Location: /elsewhere\r\n")
+    with serving(answering(moved, whole(b"the signature went astray"))) as server:
+        assert get(Http(connections=1), server.url).status == 307
+    assert server.asked == [["GET /"]]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [("gzip", gzip.compress(b"plain" * 100)), ("deflate", zlib.compress(b"plain" * 100))],
+)
+def test_a_compressed_body_is_decoded(encoding: str, packed: bytes) -> None:
+    with serving(answering(whole(packed, headers=f"Content-Encoding: {encoding}\r\n"))) as server:
+        assert get(Http(connections=1), server.url).body == b"plain" * 100
+
+
+def test_a_chunked_body_is_put_together() -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    with serving(answering(chunked)) as server:
+        assert get(Http(connections=1), server.url).body == b"abcde"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-", id="half a header"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nDate: Mon\r\n", id="half of the headers"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nten bytes.", id="half a body"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", id="no last chunk"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", id="another protocol"),
+        pytest.param(whole(b"no gzip", headers="Content-Encoding: gzip\r\n"), id="a false encoding"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n" + b"X-Long: " + b"x" * 70_000 + b"\r\n\r\n", id="an endless header"),
+    ],
+)
+def test_a_cut_or_broken_answer_is_no_answer(answer: bytes) -> None:
+    with serving(answering(answer)) as server, pytest.raises(NoAnswer):
+        get(Http(connections=1), server.url)
+    assert server.asked == [["GET /"]], "a request that may have arrived is not repeated down here"
+
+
+@pytest.mark.parametrize("answer", [whole(b""), b"HTTP/1.1 204 No Content\r\n\r\n"])
+def test_an_empty_answer_that_says_so_is_an_answer(answer: bytes) -> None:
+    with serving(answering(answer)) as server:
+        assert get(Http(connections=1), server.url).body == b""
+
+
+@pytest.mark.parametrize("pause", [pytest.param(0.02, id="steadily"), pytest.param(0.7, id="with long pauses")])
+@pytest.mark.parametrize("kept", [pytest.param("keep-alive", id="kept"), pytest.param("close", id="not kept")])
+def test_a_body_that_drips_past_the_timeout_is_no_answer(kept: str, pause: float) -> None:
+    dripped: list[int] = []
+
+    def drip(server: Server, connection: socket.socket) -> None:
+        server.hear(connection)
+        connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nConnection: {kept}\r\n\r\n".encode())
+        for drop in range(1000):
+            if server.stopping.wait(pause):
+                return
+            connection.sendall(b".")
+            dripped.append(drop)
+
+    with serving(drip) as server:
+        with pytest.raises(NoAnswer):
+            get(Http(connections=1), server.url, timeout=0.3)
+        assert len(dripped) < 1000
+
+
+def test_the_last_wait_for_a_byte_ends_with_the_timeout_too() -> None:
+    dripped: list[int] = []
+
+    def drip_twice(server: Server, connection: socket.socket) -> None:
+        server.hear(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        for drop in range(2):
+            if server.stopping.wait(0.7):
+                return
+            dripped.append(drop)
+            connection.sendall(b".")
+
+    with serving(drip_twice) as server:
+        with pytest.raises(NoAnswer):
+            get(Http(connections=1), server.url, timeout=0.8)
+        assert len(dripped) < 2
+
+
+def test_a_silent_server_is_no_answer() -> None:
+    def listen(server: Server, connection: socket.socket) -> None:
+        server.hear(connection)
+        server.stopping.wait(10)
+
+    with serving(listen) as server, pytest.raises(NoAnswer):
+        get(Http(connections=1), server.url, timeout=0.2)
+
+
+@pytest.mark.parametrize("headers", ["", "Content-Encoding: gzip\r\n"])
+def test_a_body_without_end_is_no_answer(headers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(our_http, "MAX_BODY_BYTES", 100_000)
+    body = gzip.compress(bytes(10_000_000)) if headers else bytes(10_000_000)
+    with serving(answering(whole(body, headers=headers))) as server, pytest.raises(NoAnswer, match="longer than"):
+        get(Http(connections=1), server.url)
+
+
+def test_a_refused_connection_is_no_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(NoAnswer):
+        get(Http(connections=1), f"http://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("errno", "word"), [(socket.EAI_NONAME, NoSuchHost), (socket.EAI_AGAIN, NoAnswer), (socket.EAI_FAIL, NoAnswer)]
+)
+def test_an_unknown_name_is_final_and_a_sick_resolver_is_not(
+    errno: int, word: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise socket.gaierror(errno, "told by the resolver")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with pytest.raises(word):
+        get(Http(connections=1), "http://sqs.nowhere-1.example.com/")
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1", "http://", "ftp://127.0.0.1/", "http://127.0.0.1:99999/", "http://["])
+def test_what_is_no_url_is_final(url: str) -> None:
+    with pytest.raises(NoSuchHost):
+        get(Http(connections=1), url)
+
+
+def test_a_certificate_of_a_stranger_is_final(tmp_path: Path) -> None:
+    with serving(answering(whole(b"trust me")), trust=stranger(tmp_path)) as server:
+        with pytest.raises(NoSuchHost, match="certificate"):
+            get(Http(connections=1), server.url)
+        assert server.asked == [[]], "nothing is said to a stranger"
+
+
+def stranger(folder: Path) -> ssl.SSLContext:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    start = datetime.now(UTC) - timedelta(hours=1)
+    builder = x509.CertificateBuilder(subject_name=name, issuer_name=name, public_key=key.public_key())
+    builder = builder.serial_number(1).not_valid_before(start).not_valid_after(start + timedelta(days=1))
+    pem = folder / "stranger.pem"
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context
+
+
+def test_a_connection_is_kept_for_the_next_request() -> None:
+    with serving(answering(whole(b"1"), whole(b"2"))) as server:
+        http = Http(connections=1)
+        assert [get(http, f"{server.url}/{n}").body for n in (1, 2)] == [b"1", b"2"]
+    assert server.asked == [["GET /1", "GET /2"]]
+
+
+def test_a_kept_connection_that_the_server_closed_meanwhile_is_replaced_and_nothing_is_sent_twice() -> None:
+    """What a Lambda process meets after a freeze: the server has long hung up."""
+    with serving(answering(whole(b"only answer on this connection"))) as server:
+        http = Http(connections=1)
+        get(http, f"{server.url}/before")
+        assert server.hung_up.wait(5)
+        assert get(http, f"{server.url}/after").status == 200
+    assert server.asked == [["GET /before"], ["GET /after"]]
+
+
+def test_a_kept_connection_that_is_closed_while_the_request_is_on_its_way_is_no_answer_and_not_repeated() -> None:
+    def hang_up_on_the_second(server: Server, connection: socket.socket) -> None:
+        server.hear(connection)
+        connection.sendall(whole(b"1"))
+        server.hear(connection)
+
+    with serving(hang_up_on_the_second) as server:
+        http = Http(connections=1)
+        get(http, f"{server.url}/1")
+        with pytest.raises(NoAnswer):
+            http.send("POST", f"{server.url}/2", headers={}, body=b"once", timeout=5)
+    assert server.asked == [["GET /1", "POST /2 once"]]
+
+
+def test_a_connection_left_half_read_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(our_http, "MAX_BODY_BYTES", 100_000)
+    with serving(answering(whole(bytes(1_000_000)), whole(b"2"))) as server:
+        http = Http(connections=1)
+        with pytest.raises(NoAnswer):
+            get(http, f"{server.url}/1")
+        monkeypatch.undo()
+        assert len(get(http, f"{server.url}/2").body) == 1_000_000
+    assert server.asked == [["GET /1"], ["GET /2"]]
+
+
+def test_a_caller_waits_for_a_free_connection_no_longer_than_its_timeout() -> None:
+    heard, speak = threading.Event(), threading.Event()
+
+    def wait_for_the_word(server: Server, connection: socket.socket) -> None:
+        server.hear(connection)
+        heard.set()
+        speak.wait(10)
+        connection.sendall(whole(b"at last"))
+
+    first: list[bytes] = []
+    with serving(wait_for_the_word) as server:
+        http = Http(connections=1)
+        caller = threading.Thread(target=lambda: first.append(get(http, server.url, timeout=10).body))
+        caller.start()
+        assert heard.wait(10)
+        with pytest.raises(NoAnswer):
+            get(http, server.url, timeout=0.1)
+        assert first == [], "the first is still on its way"
+        speak.set()
+        caller.join()
+    assert first == [b"at last"]
+
+
+@pytest.mark.parametrize("value", ["s3cr3t\r\nX-Other: 1", "s3cr3t\n", "s3cr3t\0", "s3cr3tü", "s3cr3t钥"])
+def test_an_impossible_header_value_is_refused_without_being_printed(value: str) -> None:
+    with pytest.raises(ValueError, match="X-Auth-Token") as caught:
+        Http(connections=1).send("GET", "http://127.0.0.1:1/", headers={"X-Auth-Token": value}, body=None, timeout=1)
+    assert "s3cr3t" not in str(caught.value)
+
+
+POOL = HTTPConnectionPool("127.0.0.1", 1)
+CONNECTION = HTTPConnection("127.0.0.1", 1)
+DISTRUST = ssl.SSLCertVerificationError(1, "certificate verify failed")
+
+FINAL: list[Exception] = [
+    DISTRUST,
+    http.client.InvalidURL(),
+    urllib3_errors.InvalidHeader(),
+    urllib3_errors.LocationParseError("http://["),
+    urllib3_errors.LocationValueError("No host specified."),
+    urllib3_errors.ProxySchemeUnknown("ftp"),
+    urllib3_errors.ProxySchemeUnsupported(),
+    urllib3_errors.URLSchemeUnknown("ftp"),
+]
+PASSING: list[Exception] = [
+    OSError(),
+    TimeoutError(),
+    ConnectionError(),
+    BrokenPipeError(),
+    ConnectionAbortedError(),
+    ConnectionRefusedError(),
+    ConnectionResetError(),
+    socket.gaierror(socket.EAI_AGAIN, "temporary failure"),
+    socket.herror(),
+    ssl.SSLError(),
+    ssl.SSLEOFError(),
+    ssl.SSLSyscallError(),
+    ssl.SSLWantReadError(),
+    ssl.SSLWantWriteError(),
+    ssl.SSLZeroReturnError(),
+    http.client.BadStatusLine("SSH-2.0"),
+    http.client.CannotSendHeader(),
+    http.client.CannotSendRequest(),
+    http.client.HTTPException(),
+    http.client.ImproperConnectionState(),
+    http.client.IncompleteRead(b""),
+    http.client.LineTooLong("header line"),
+    http.client.NotConnected(),
+    http.client.RemoteDisconnected(""),
+    http.client.ResponseNotReady(),
+    http.client.UnimplementedFileMode(),
+    http.client.UnknownProtocol("HTTP/9"),
+    http.client.UnknownTransferEncoding(),
+    urllib3_errors.BodyNotHttplibCompatible(),
+    urllib3_errors.ClosedPoolError(POOL, "closed"),
+    urllib3_errors.ConnectTimeoutError(),
+    urllib3_errors.DecodeError(),
+    urllib3_errors.EmptyPoolError(POOL, "empty"),
+    urllib3_errors.FullPoolError(POOL, "full"),
+    urllib3_errors.HTTPError(),
+    urllib3_errors.HeaderParsingError([MessageDefect()], None),
+    urllib3_errors.HostChangedError(POOL, "http://other/"),
+    urllib3_errors.IncompleteRead(1, 2),
+    urllib3_errors.InvalidChunkLength(HTTPResponse(), b"xyz"),
+    urllib3_errors.MaxRetryError(POOL, "/"),
+    urllib3_errors.NameResolutionError("example.com", CONNECTION, socket.gaierror(socket.EAI_AGAIN, "again")),
+    urllib3_errors.NewConnectionError(CONNECTION, "refused"),
+    urllib3_errors.PoolError(POOL, "pool"),
+    urllib3_errors.ProtocolError("Connection aborted.", ConnectionResetError()),
+    urllib3_errors.ProxyError("proxy", OSError()),
+    urllib3_errors.ReadTimeoutError(POOL, "/", "read timed out"),
+    urllib3_errors.RequestError(POOL, "/", "request"),
+    urllib3_errors.ResponseError(),
+    urllib3_errors.ResponseNotChunked(),
+    urllib3_errors.SSLError(ssl.SSLEOFError()),
+    urllib3_errors.TimeoutError(),
+    urllib3_errors.TimeoutStateError(),
+    urllib3_errors.UnrewindableBodyError(),
+]
+NOT_OF_THE_NETWORK = {
+    BlockingIOError,
+    ChildProcessError,
+    FileExistsError,
+    FileNotFoundError,
+    InterruptedError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+    ProcessLookupError,
+}
+
+
+def kind(error: Exception) -> str:
+    return f"{type(error).__module__}.{type(error).__name__}"
+
+
+@pytest.mark.parametrize("error", FINAL, ids=kind)
+def test_a_wrong_address_is_final(error: Exception) -> None:
+    assert type(translate(error)) is NoSuchHost
+
+
+@pytest.mark.parametrize("error", PASSING, ids=kind)
+def test_a_fault_on_the_way_passes(error: Exception) -> None:
+    assert type(translate(error)) is NoAnswer
+    assert str(translate(error)), "an error says something"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        urllib3_errors.SSLError(DISTRUST),
+        urllib3_errors.ProtocolError("Connection aborted.", http.client.InvalidURL()),
+        socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+    ],
+    ids=kind,
+)
+def test_a_wrong_address_is_found_inside_another_error(error: Exception) -> None:
+    assert type(translate(error)) is NoSuchHost
+
+
+@pytest.mark.parametrize("module", [urllib3_errors, http.client, ssl, socket], ids=lambda module: module.__name__)
+def test_every_exception_class_of_the_libraries_is_considered(module: Any) -> None:
+    considered = {type(error) for error in (*FINAL, *PASSING)} | NOT_OF_THE_NETWORK
+    ours = {
+        item
+        for name, item in vars(module).items()
+        if not name.startswith("_")
+        and inspect.isclass(item)
+        and issubclass(item, Exception)
+        and not issubclass(item, Warning | MessageDefect)
+    }
+    assert ours - considered == set()
+
+
+def test_every_kind_of_os_error_is_considered() -> None:
+    builtin = {item for item in OSError.__subclasses__() if item.__module__ == "builtins"}
+    assert builtin - {type(error) for error in PASSING} - NOT_OF_THE_NETWORK == set()
