@@ -49,6 +49,7 @@ _MAX_MSG: Final = 512
 _RFC3339: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 # So that no zone and no time to live can carry a moment out of datetime's own range.
 _YEARS: Final = range(1970, 9000)
+_LATEST: Final = datetime(8999, 12, 31, tzinfo=UTC)
 
 
 def _not_null(value: Any) -> Any:
@@ -270,7 +271,8 @@ def read_command(payload: object, *, defaults: Defaults) -> Command:
     }
     if "expires_at" not in payload:
         try:
-            filled["expires_at"] = _read_instant(filled["requested_at"]) + defaults.time_to_live
+            expires_at = _read_instant(filled["requested_at"]) + defaults.time_to_live
+            filled["expires_at"] = min(expires_at, _LATEST)  # or a remainder of it would be refused
         except PydanticCustomError:  # `requested_at` itself will be complained of
             filled["expires_at"] = defaults.requested_at
     model: type[Command]

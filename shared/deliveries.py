@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shared.envelopes import Incoming
     from shared.findings import Findings
     from shared.outcomes import Outcome
+    from shared.pace import Pace
     from shared.settings import QueueFunctionSettings
     from shared.telemetry import Telemetry
 
@@ -40,12 +41,14 @@ class Deliveries:
         settings: QueueFunctionSettings,
         service: Service,
         publisher: Publisher,
+        pace: Pace,
         patience: Patience,
         telemetry: Telemetry,
     ) -> None:
         self._settings = settings
         self._service = service
         self._publisher = publisher
+        self._pace = pace
         self._patience = patience
         self._telemetry = telemetry
 
@@ -61,7 +64,7 @@ class Deliveries:
         findings = execute(
             plan(accepted.values()),
             service=self._service,
-            concurrent_calls=self._settings.concurrent_calls,
+            pace=self._pace,
             deadline=deadline.less(reserve),
             patience=self._patience,
         )

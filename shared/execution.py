@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from shared.commands import ALL_TARGETS
+from shared.deadline import Deadline
 from shared.errors import DeploymentFault
 from shared.findings import Finding, Findings, Reading, Verdict, resolve
 from shared.planning import Call, Plan, Stop, StopAll, Task
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from shared.deadline import Deadline
+    from shared.pace import Pace
 
 TRIES: Final = 4
 """Most times that one invocation sends the same call."""
@@ -46,7 +47,10 @@ class Service(Protocol):
         """Send one call, once. Raises `DeploymentFault`."""
 
     def read(self, task: Task, targets: tuple[str, ...], deadline: Deadline) -> Reading:
-        """Begin to read states back. Raises `DeploymentFault`."""
+        """Begin to read states back. Raises `DeploymentFault`.
+
+        Both say `UNFINISHED` of what there is no time for, and send nothing.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +62,24 @@ class Patience:
     uniform: Callable[[float, float], float]
 
 
-def execute(plan: Plan, *, service: Service, concurrent_calls: int, deadline: Deadline, patience: Patience) -> Findings:
-    """Send the calls of a plan, at most `concurrent_calls` at a time, and read what must be read.
+def execute(plan: Plan, *, service: Service, pace: Pace, deadline: Deadline, patience: Patience) -> Findings:
+    """Send the calls of a plan, as many at a time as the pace allows, and read what must be read.
 
     Raises nothing: a deployment's fault ends the calls and comes back in the findings.
     """
-    with ThreadPoolExecutor(max_workers=concurrent_calls, thread_name_prefix="huawei") as threads:
-        return _Execution(service, threads, deadline, patience).run(plan)
+    with ThreadPoolExecutor(max_workers=pace.most, thread_name_prefix="huawei") as threads:
+        return _Execution(service, threads, pace, deadline, patience).run(plan)
 
 
 class _Execution:
-    """One delivery's calls; what they share is whether a fault of the deployment has ended them."""
+    """One delivery's calls; what they share is the pace, and whether a fault of the deployment has ended them."""
 
-    def __init__(self, service: Service, threads: ThreadPoolExecutor, deadline: Deadline, patience: Patience) -> None:
+    def __init__(
+        self, service: Service, threads: ThreadPoolExecutor, pace: Pace, deadline: Deadline, patience: Patience
+    ) -> None:
         self._service = service
         self._threads = threads
+        self._pace = pace
         self._deadline = deadline
         self._patience = patience
         self._fault: DeploymentFault | None = None
@@ -101,21 +108,24 @@ class _Execution:
 
     def _stop(self, call: Call) -> dict[str, Finding]:
         """Send one call until nothing of it is left to a passing fault, or tries or time have run out."""
-        asked = call.targets if isinstance(call, Stop) else (ALL_TARGETS,)
         findings: dict[str, Finding] = {}
         for pause in _pauses():
-            if self._patience.now() >= call.expires_at:
-                return findings | _unfinished(asked, "expired before it could be sent", findings)
-            answer = self._ask(partial(self._service.stop, call, self._deadline))
+            answer = self._ask(partial(self._send, call))
             if answer is None:
                 return findings
             findings |= answer
-            again = tuple(target for target in asked if findings[target].verdict is Verdict.UNFINISHED)
+            again = tuple(target for target in _asked(call) if findings[target].verdict is Verdict.UNFINISHED)
             if not again or not self._wait(pause, [findings[target] for target in again]):
                 return findings
             if isinstance(call, Stop):
                 call = Stop(call.task, again, call.expires_at)
         return findings
+
+    def _send(self, call: Call, deadline: Deadline) -> dict[str, Finding]:
+        # Here and not earlier: whoever waits for his turn may expire meanwhile.
+        if self._patience.now() >= call.expires_at:
+            return dict.fromkeys(_asked(call), Finding(Verdict.UNFINISHED, error_msg="expired before it could be sent"))
+        return self._service.stop(call, deadline)
 
     def _read(self, wanted: dict[Task, tuple[str, ...]]) -> States:
         """Read states back, again where a passing fault came between, until tries or time have run out."""
@@ -130,7 +140,7 @@ class _Execution:
 
     def _read_once(self, wanted: dict[Task, tuple[str, ...]], states: States) -> None:
         reads = {
-            self._submit(partial(self._ask, partial(self._service.read, task, targets, self._deadline))): task
+            self._submit(partial(self._ask, partial(self._service.read, task, targets))): task
             for task, targets in wanted.items()
         }
         while reads:
@@ -142,23 +152,40 @@ class _Execution:
                     states[task].update(reading.findings)
                     reads |= {self._submit(partial(self._ask, more)): task for more in reading.more}
 
-    def _ask[T](self, question: Callable[[], T]) -> T | None:
-        """Ask Huawei once; `None` when the deployment is at fault, now or before, or we are."""
+    def _ask[T: (dict[str, Finding], Reading)](self, question: Callable[[Deadline], T]) -> T | None:
+        """Ask Huawei once, in turn; `None` when the deployment is at fault, now or before, or we are."""
         if self._fault is not None:
             return None
+        turn = self._pace.begin(self._deadline)
+        findings: Iterable[Finding] = ()
         try:
-            return question()
+            # Without a turn there is no time either: the service then says so of each target and sends nothing.
+            answer = question(self._deadline if turn else Deadline.after(0.0, self._deadline.clock))
+            findings = (answer.findings if isinstance(answer, Reading) else answer).values()
         except DeploymentFault as fault:
             self._fault = fault
         except Exception as error:  # noqa: BLE001 - the edge of one call: its targets are left without a finding
             self._errors.append(error)
+        else:
+            return answer
+        finally:
+            if turn is not None:
+                throttles = [finding.retry_after or 0.0 for finding in findings if finding.throttled]
+                self._pace.end(
+                    turn, self._deadline, throttled=bool(throttles), retry_after=max(throttles, default=None)
+                )
         return None
 
-    def _wait(self, longest: float | None, passing: Iterable[Finding]) -> bool:
-        """Pause with full jitter, for at least as long as Huawei asked; say whether there is a try left to wait for."""
+    def _wait(self, longest: float | None, passing: list[Finding]) -> bool:
+        """Pause with full jitter, for at least as long as Huawei asked; say whether there is a try left to wait for.
+
+        A throttle is waited for by all together, in `Pace`.
+        """
         if longest is None or self._fault is not None:
             return False
-        asked = max((finding.retry_after or 0.0 for finding in passing), default=0.0)
+        if all(finding.throttled for finding in passing):
+            return self._deadline.remaining() > 0
+        asked = max(finding.retry_after or 0.0 for finding in passing)
         pause = asked + self._patience.uniform(0.0, longest)
         if pause >= self._deadline.remaining():
             return False
@@ -190,10 +217,8 @@ def _together(*wanted: Mapping[Task, tuple[str, ...]]) -> dict[Task, tuple[str, 
     return {task: tuple(targets) for task, targets in folded.items()}
 
 
-def _unfinished(asked: Iterable[str], why: str, said: Mapping[str, Finding]) -> dict[str, Finding]:
-    """Give findings for what was not sent, without forgetting what an earlier try was told."""
-    finding = Finding(Verdict.UNFINISHED, error_msg=why)
-    return {target: finding for target in asked if target not in said}
+def _asked(call: Call) -> tuple[str, ...]:
+    return call.targets if isinstance(call, Stop) else (ALL_TARGETS,)
 
 
 def _resolved(states: States, read: States) -> States:

@@ -11,6 +11,7 @@ from shared.outcomes import ERROR_MESSAGE_LENGTH
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from shared.deadline import Deadline
     from shared.errors import DeploymentFault
     from shared.planning import Task
 
@@ -101,7 +102,7 @@ class Reading:
     """States read back, by target, and the reads that the others still take; those may run side by side."""
 
     findings: Mapping[str, Finding]
-    more: tuple[Callable[[], Reading], ...] = ()
+    more: tuple[Callable[[Deadline], Reading], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,21 @@ show a value.
 from __future__ import annotations
 
 import ipaddress
+import re
 from abc import ABC, abstractmethod
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from shared.commands import InstanceId, ProjectId
 from shared.errors import DeploymentFault
@@ -21,13 +30,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_ENDPOINT: Final = re.compile(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?/?", re.ASCII)
+
+
 def _endpoint(url: str) -> str:
-    parts = urlsplit(url)
-    if not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+    # In lower case, since the choice of signing is made by the name.
+    parts = _ENDPOINT.fullmatch(url.lower())
+    if not parts:
         raise ValueError("should be https://host, without a path")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loop_back(parts.hostname)):
+    scheme, host, port = parts.groups(default="")
+    if scheme != "https" and not _is_loop_back(host.strip("[]")):
         raise ValueError("should be https (http only to a loop-back address)")
-    return f"{parts.scheme}://{parts.netloc}"
+    return f"{scheme}://{host}{port}"
 
 
 def _is_loop_back(host: str) -> bool:
@@ -38,7 +52,9 @@ def _is_loop_back(host: str) -> bool:
 
 
 type Endpoint = Annotated[str, AfterValidator(_endpoint)]
-type Region = Annotated[str, Field(pattern=r"^[a-z]{2,}(-[a-z]+)+-\d{1,2}$")]
+type Region = Annotated[str, Field(pattern=r"^[a-z]{2,}(-[a-z]+)+-[0-9]{1,2}$")]
+# `true` and nothing else: what guards "stop everything" and the keys does not guess what "yes" or "1" means.
+type Switch = Annotated[bool, BeforeValidator(lambda value: value == "true")]
 
 
 class QueueFunctionSettings(BaseModel, ABC):
@@ -62,7 +78,7 @@ class QueueFunctionSettings(BaseModel, ABC):
     ak: str | None = Field(None, alias="HUAWEICLOUD_SDK_AK")
     sk: SecretStr | None = Field(None, alias="HUAWEICLOUD_SDK_SK")
     security_token: SecretStr | None = Field(None, alias="HUAWEICLOUD_SDK_SECURITY_TOKEN")
-    keys_in_environment: bool = Field(False, alias="HUAWEICLOUD_KEYS_IN_ENVIRONMENT")
+    keys_in_environment: Switch = Field(False, alias="HUAWEICLOUD_KEYS_IN_ENVIRONMENT")
     lambda_function_name: str | None = Field(None, alias="AWS_LAMBDA_FUNCTION_NAME")
     secret_id: str | None = Field(None, alias="HUAWEICLOUD_SECRET_ID")
 
@@ -88,8 +104,11 @@ class QueueFunctionSettings(BaseModel, ABC):
 
     @model_validator(mode="after")
     def _credentials_are_configured(self) -> Self:
-        if (self.ak is None) != (self.sk is None):
-            raise ValueError("HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK are given both or not at all")
+        if (self.ak is None) != (self.sk is None) or (self.ak is None and self.security_token is not None):
+            raise ValueError(
+                "HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK are given both or not at all, and "
+                "HUAWEICLOUD_SDK_SECURITY_TOKEN only with them"
+            )
         if self.ak is not None and self.lambda_function_name and not self.keys_in_environment:
             raise ValueError(
                 "HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK are for local use; in Lambda give HUAWEICLOUD_SECRET_ID "
@@ -123,7 +142,7 @@ class StopTargetsSettings(QueueFunctionSettings):
 
     endpoint: Endpoint | None = Field(None, alias="IOTDA_ENDPOINT")
     instance_id: InstanceId | None = Field(None, alias="IOTDA_INSTANCE_ID")
-    allow_stop_all: bool = Field(False, alias="ALLOW_STOP_ALL")
+    allow_stop_all: Switch = Field(False, alias="ALLOW_STOP_ALL")
 
     @property
     def huawei_endpoint(self) -> str:

@@ -24,6 +24,7 @@ from shared.huawei.client import DerivedSigning, HuaweiClient, signing_for
 from shared.huawei.codearts_check import CodeArtsCheck
 from shared.huawei.credentials import Credentials, CredentialSource, FixedCredentials, SecretCredentials
 from shared.huawei.iotda import IoTDA
+from shared.pace import Pace
 from shared.publishing import Publisher
 from shared.settings import QueueFunctionSettings, StopTargetsSettings, StopTaskSettings, read_settings
 from shared.telemetry import Telemetry, new_logger
@@ -76,6 +77,7 @@ def _deliveries(
         settings=settings,
         service=service(client),
         publisher=Publisher(bus=aws, queues=aws, bus_name=settings.outcome_bus_name),
+        pace=Pace(most=settings.concurrent_calls, sleep=time.sleep, uniform=random.uniform),
         patience=Patience(now=_now, sleep=time.sleep, uniform=random.uniform),
         telemetry=Telemetry(new_logger()),
     )

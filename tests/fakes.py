@@ -1,4 +1,4 @@
-"""Fakes that record state: AWS's two services as lists, Huawei as a table, and a clock that only moves when told."""
+"""Fakes that record state: AWS's two services as lists, Huawei as a table or as raw answers, and a told clock."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from urllib3 import HTTPHeaderDict
+
 from shared.commands import ALL_TARGETS, Defaults
 from shared.deadline import Deadline
 from shared.execution import Patience
 from shared.findings import Finding, Reading, Verdict
+from shared.http import Response
+from shared.huawei.client import DerivedSigning, HuaweiClient
+from shared.huawei.credentials import Credentials, CredentialSource, FixedCredentials
+from shared.pace import Pace
 from shared.planning import BatchTask, Call, CheckTask, Stop, Task
 from shared.settings import QueueFunctionSettings, StopTargetsSettings, StopTaskSettings, read_settings
 
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from shared.aws import BusEvent, Message
+    from shared.huawei.client import HttpSender
 
 NOW = datetime(2026, 11, 23, 8, 49, 5, 123000, tzinfo=UTC)
 ENVIRONMENT = {
@@ -67,6 +74,9 @@ class Clock:
 
     def deadline(self, seconds: float = 60.0) -> Deadline:
         return Deadline.after(seconds, self.monotonic)
+
+    def pace(self, most: int = 1) -> Pace:
+        return Pace(most=most, sleep=self.sleep, uniform=lambda _, longest: longest)
 
     def patience(self, uniform: Callable[[float, float], float] = lambda _, longest: longest) -> Patience:
         return Patience(now=self.now, sleep=self.sleep, uniform=uniform)
@@ -137,7 +147,9 @@ class FakeHuawei:
         self._lock = threading.Lock()
 
     def stop(self, call: Call, deadline: Deadline) -> dict[str, Finding]:
-        assert deadline.remaining() > 0
+        if not deadline.remaining():
+            asked = call.targets if isinstance(call, Stop) else (ALL_TARGETS,)
+            return dict.fromkeys(asked, Finding(Verdict.UNFINISHED, error_msg="no time"))
         answer = self._answer(call)
         self.answers.append((call, answer))
         return answer
@@ -169,7 +181,8 @@ class FakeHuawei:
         return Finding(Verdict.TAKEN)
 
     def read(self, task: Task, targets: tuple[str, ...], deadline: Deadline) -> Reading:
-        assert deadline.remaining() > 0
+        if not deadline.remaining():
+            return Reading(dict.fromkeys(targets, Finding(Verdict.UNFINISHED, error_msg="no time")))
         with self._lock:
             self.reads.append((task, targets))
             disturbed = self.disturb((task, targets))
@@ -179,6 +192,59 @@ class FakeHuawei:
                 {ALL_TARGETS: whole} if ALL_TARGETS in targets else {}
             )
             return Reading({target: Finding(verdict) for target, verdict in found.items()} | dict(disturbed))
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One request as `shared.http` was given it."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    timeout: float
+
+
+class FakeHttp:
+    """Answers by a script, the last answer for ever, and keeps what it was asked. An exception is raised."""
+
+    def __init__(self, *script: Response | Exception) -> None:
+        self._script = deque(script)
+        self._lock = threading.Lock()
+        self.sent: list[Sent] = []
+
+    def send(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout: float
+    ) -> Response:
+        with self._lock:
+            self.sent.append(Sent(method, url, dict(headers), body, timeout))
+            answer = self._script.popleft() if len(self._script) > 1 else self._script[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def response(body: Any = None, status: int = 200, **headers: str) -> Response:
+    """Give an answer; `body` as it is if bytes, else as JSON. `Retry_After="3"` is a header."""
+    named = HTTPHeaderDict({name.replace("_", "-"): value for name, value in headers.items()})
+    return Response(status=status, headers=named, body=body if isinstance(body, bytes) else json.dumps(body).encode())
+
+
+def client_over(
+    http: HttpSender,
+    *,
+    credentials: CredentialSource | None = None,
+    derived: DerivedSigning | None = None,
+    endpoint: str = "https://huawei.example",
+) -> HuaweiClient:
+    return HuaweiClient(
+        http=http,
+        endpoint=endpoint,
+        project_id="project-1",
+        credentials=credentials or FixedCredentials(KEY),
+        derived=derived,
+        now=lambda: NOW,
+    )
 
 
 def delivery(*bodies: str | Mapping[str, Any], ids: Iterable[str] = (), sent_at: datetime = NOW) -> dict[str, Any]:
@@ -202,5 +268,6 @@ def delivery(*bodies: str | Mapping[str, Any], ids: Iterable[str] = (), sent_at:
     }
 
 
+KEY = Credentials("AK-1", "SK-1-very-secret", "TOKEN-1-very-secret")
 BATCH = BatchTask("project-1", None, "5f1ac5c3e4b0")
 CHECK = CheckTask("2b31ed52")

@@ -37,7 +37,7 @@ class Credentials:
         for name, value in values.items():
             # A pasted line break would end in a signature that Huawei refuses, and refusals lock a key.
             if value is not None and not _VISIBLE_ASCII.fullmatch(value):
-                raise DeploymentFault(f"the {name} for Huawei Cloud is empty or holds a blank, a line break or the like")
+                raise DeploymentFault(f"Huawei Cloud's {name} is empty or holds a blank, a line break or the like")
 
 
 class CredentialSource(Protocol):

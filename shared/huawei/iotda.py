@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.commands import ALL_TARGETS, DeviceId
 from shared.errors import DeploymentFault
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from shared.deadline import Deadline
     from shared.huawei.client import HuaweiClient, Reply
-
-type _Read = Callable[[], Reading]
 
 TARGETS_PER_PAGE: Final = 50
 """Most subtasks that one page of a batch task holds."""
@@ -68,7 +66,7 @@ class _StopAnswer(_Answer):
 
 
 class _Progress(_Answer):
-    total: int | None = None
+    total: Annotated[int, Field(ge=0)] | None = None
 
 
 class _Task(_Answer):
@@ -82,8 +80,8 @@ class _Detail(_Answer):
 
 
 class _Page(_Answer):
-    count: int | None = None
-    marker: str | None = None
+    count: Annotated[int, Field(ge=0)] | None = None
+    marker: Annotated[str, Field(pattern=r"^[!-~]*$")] | None = None
 
 
 class _ShowAnswer(_Answer):
@@ -93,13 +91,23 @@ class _ShowAnswer(_Answer):
 
     @property
     def total(self) -> int | None:
-        """How many subtasks the task has, if the answer says so."""
-        if self.batchtask.task_progress and self.batchtask.task_progress.total is not None:
-            return self.batchtask.task_progress.total
-        return self.page.count if self.page else None
+        """How many subtasks the task has, by the higher of its two counts; `None` if the answer gives none."""
+        progress = self.batchtask.task_progress
+        counts = (progress.total if progress else None, self.page.count if self.page else None)
+        return max((count for count in counts if count is not None), default=None)
+
+    @property
+    def on_unlisted(self) -> Finding:
+        """What is true of a target that the whole list does not name."""
+        return _NOT_TOLD if self.batchtask.status == "Initializing" else _NOT_IN_TASK
 
     def states(self) -> dict[str, Finding]:
-        return {detail.target: _state(self.batchtask.status, detail.status) for detail in self.task_details or ()}
+        said: dict[str, Finding] = {}
+        for detail in self.task_details or ():
+            state = _state(self.batchtask.status, detail.status)
+            if said.setdefault(detail.target, state) != state:
+                said[detail.target] = _NOT_TOLD
+        return said
 
 
 class IoTDA:
@@ -156,24 +164,23 @@ class IoTDA:
         if len(targets) != len(wanted):
             found[ALL_TARGETS] = _state_of_task(answer.batchtask.status)
         if len(wanted) == 1:
-            # Whoever tells of another target, or of a task that is only now getting its targets, has not said no.
-            is_said = not answer.task_details and answer.batchtask.status != "Initializing"
-            found.setdefault(wanted[0], _NOT_IN_TASK if is_said else _NOT_TOLD)
+            # An answer that names another target is no answer on this one.
+            found.setdefault(wanted[0], _NOT_TOLD if answer.task_details else answer.on_unlisted)
         left = tuple(target for target in wanted if target not in found)
         findings = {target: found[target] for target in targets if target in found}
         if not left:
             return Reading(findings)
         if answer.total is not None and len(left) < (answer.total - 1) // TARGETS_PER_PAGE:
-            return Reading(findings, self._one_each(batch_task, left, deadline))
-        return Reading(findings, (partial(self._read_pages, batch_task, left, answer, deadline),))
+            return Reading(findings, self._one_each(batch_task, left))
+        return Reading(findings, (partial(self._read_pages, batch_task, left, answer),))
 
-    def _one_each(self, task: BatchTask, targets: Iterable[str], deadline: Deadline) -> tuple[_Read, ...]:
-        return tuple(partial(self.read, task, (target,), deadline) for target in targets)
+    def _one_each(self, task: BatchTask, targets: Iterable[str]) -> tuple[Callable[[Deadline], Reading], ...]:
+        return tuple(partial(self.read, task, (target,)) for target in targets)
 
     def _read_pages(self, task: BatchTask, wanted: tuple[str, ...], page: _ShowAnswer, deadline: Deadline) -> Reading:
         """Page on by marker (`offset` ends at 500) until all are found or the list ends.
 
-        Of what it then has not told of, each is asked for by name: lists may be cut short, or leave some out.
+        If it ends before all that it counts were seen, what is left is asked for by name.
         """
         left = dict.fromkeys(wanted)
         findings: dict[str, Finding] = {}
@@ -182,9 +189,10 @@ class IoTDA:
         while left:
             marker = page.page.marker if page.page else None
             seen.update(page.states())
-            is_last = page.total is not None and len(seen) >= page.total
-            if is_last or not page.task_details or not marker or marker in markers:
-                return Reading(findings, self._one_each(task, left, deadline))
+            if page.total is not None and len(seen) >= page.total:
+                return Reading(findings | dict.fromkeys(left, page.on_unlisted))
+            if not page.task_details or not marker or marker in markers:
+                return Reading(findings, self._one_each(task, left))
             markers.add(marker)
             answer = self._show(task, {"limit": TARGETS_PER_PAGE, "marker": marker}, deadline)
             if isinstance(answer, Finding):
@@ -238,7 +246,7 @@ class IoTDA:
 
 _TAKEN: Final = Finding(Verdict.TAKEN)
 _NOT_IN_TASK: Final = Finding(Verdict.NOT_FOUND, error_msg="the target is not in the task")
-_NOT_TOLD: Final = Finding(Verdict.UNFINISHED, error_msg="the answer does not tell of the target")
+_NOT_TOLD: Final = Finding(Verdict.UNFINISHED, error_msg="the answer does not say what the target does")
 
 
 def _batch_task(task: Task) -> BatchTask:

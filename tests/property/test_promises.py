@@ -49,9 +49,10 @@ class World:
         self.huawei.disturb = self._disturb
         self.aws.refuse = self._refuse
         self.deliveries = Deliveries(
-            settings=settings_of("stop_targets", CONCURRENT_CALLS="1", ALLOW_STOP_ALL="true"),
+            settings=settings_of("stop_targets", ALLOW_STOP_ALL="true"),
             service=self.huawei,
             publisher=Publisher(bus=self.aws, queues=self.aws, bus_name="outcomes"),
+            pace=self.clock.pace(),
             patience=self.clock.patience(),
             telemetry=Telemetry(quiet_logger()),
         )

@@ -38,6 +38,7 @@ LAYER_OF: Final = {
     "shared.huawei.codearts_check": "shell",
     "shared.huawei.credentials": "shell",
     "shared.huawei.iotda": "shell",
+    "shared.pace": "shell",
     "shared.publishing": "shell",
     "shared.settings": "shell",
     "shared.telemetry": "shell",

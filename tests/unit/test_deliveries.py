@@ -32,9 +32,10 @@ class World:
         running = {f"d{n}": Verdict.RUNS for n in range(targets)}
         self.huawei = FakeHuawei({BATCH: running, CHECK: {CHECK.task_id: Verdict.RUNS}})
         self.deliveries = Deliveries(
-            settings=settings_of(kind, CONCURRENT_CALLS="1", **settings),
+            settings=settings_of(kind, **settings),
             service=self.huawei,
             publisher=Publisher(bus=self.aws, queues=self.aws, bus_name="outcomes"),
+            pace=self.clock.pace(),
             patience=self.clock.patience(),
             telemetry=Telemetry(quiet_logger()),
         )
@@ -251,9 +252,10 @@ class Broken(FakeHuawei):
 def deployment(world: World, huawei: FakeHuawei) -> World:
     world.huawei = huawei
     world.deliveries = Deliveries(
-        settings=settings_of("stop_targets", CONCURRENT_CALLS="1"),
+        settings=settings_of("stop_targets"),
         service=huawei,
         publisher=Publisher(bus=world.aws, queues=world.aws, bus_name="outcomes"),
+        pace=world.clock.pace(),
         patience=world.clock.patience(),
         telemetry=Telemetry(quiet_logger()),
     )
