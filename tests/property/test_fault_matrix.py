@@ -1,0 +1,171 @@
+"""The fault matrix: hypothesis kills, loses, repeats and reorders at every boundary, and Huawei answers as it likes.
+
+After every run the faults end, the queue is emptied, and what is true is read off the stand-in's own log and the bus:
+no target lost, nothing stopped that nobody named, every command final, every rejected body kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from typing import Any, Final
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from local.huawei import AccessKey, BatchTask, Fault, Scenario
+from tests.simulation import FINAL, Boundary, Simulation
+
+DEVICES: Final = tuple(f"d{number}" for number in range(240))
+RUNNING: Final = DEVICES[:200]
+ENDED: Final = DEVICES[200:220]  # the rest are in no task
+TASK: Final = "5f1ac5c3e4b0"
+
+HUAWEI_FAULTS: Final[dict[str, dict[str, Any]]] = {
+    "429": {"kind": "throttle_429"},
+    "429 with Retry-After": {"kind": "throttle_429", "retry_after": 7},
+    "403 throttle": {"kind": "throttle_403"},
+    "5xx": {"kind": "error_json"},
+    "5xx as HTML": {"kind": "error_html"},
+    "slow": {"kind": "slow", "seconds": 30.0},
+    "cut before": {"kind": "cut_before"},
+    "cut after": {"kind": "cut_after"},
+    "cut midway": {"kind": "cut_midway"},
+    "taken, then 5xx": {"kind": "error_json", "handled": True},
+    "error in a 200": {"kind": "error_in_200"},
+    "taken, then an error in a 200": {"kind": "error_in_200", "handled": True},
+    "junk in a 200": {"kind": "junk_200"},
+    "null in a 200": {"kind": "null_200"},
+    "redirect": {"kind": "redirect"},
+    "a target missing": {"kind": "target_missing", "operation": "stop_batch_task"},
+    "a target failing": {"kind": "target_failure", "operation": "stop_batch_task"},
+    "credentials refused": {"kind": "unauthorized"},
+}
+
+
+class FaultMatrix(RuleBasedStateMachine):
+    """Commands that share targets of one batch task, against everything that can go wrong."""
+
+    simulation: Simulation
+
+    @initialize()
+    def start(self) -> None:
+        subtasks = dict.fromkeys(RUNNING, "Processing") | dict.fromkeys(ENDED, "Success")
+        scenario = Scenario(keys=(AccessKey(),), batch_tasks=(BatchTask(task_id=TASK, subtasks=subtasks),))
+        self.simulation = Simulation(scenario=scenario, MAX_ATTEMPTS="3")  # or hardly a run would give up
+        self.sent: dict[str, dict[str, Any]] = {}
+        self.rejected: dict[str, str] = {}
+
+    @rule(
+        start=st.integers(0, len(DEVICES) - 1),
+        length=st.sampled_from([1, 2, 99, 100, 101, 240]),
+        confirm=st.booleans(),
+        dry_run=st.integers(0, 4).map(lambda drawn: not drawn),
+    )
+    def send_a_command(self, *, start: int, length: int, confirm: bool, dry_run: bool) -> None:
+        targets = (DEVICES[start:] + DEVICES[:start])[:length]
+        body: dict[str, Any] = {"command": "stop_targets", "task_id": TASK, "targets": targets}
+        body |= {"command_id": f"c-{len(self.sent)}", "confirm": confirm, "dry_run": dry_run}
+        body["expires_at"] = "2026-11-30T00:00:00Z"  # so that no command ends for want of time
+        self.simulation.send(body)
+        self.sent[body["command_id"]] = body
+
+    @rule(body=st.sampled_from(["junk ☂", '{"command": "stop_task", "task_id": "c1"}', '{"command": "stop_targets"}']))
+    def send_what_is_no_command(self, body: str) -> None:
+        self.rejected[self.simulation.send(body)] = body
+
+    @rule(names=st.lists(st.sampled_from(sorted(HUAWEI_FAULTS)), max_size=3), times=st.sampled_from([1, 2, 3, 100]))
+    def let_huawei_fail(self, names: list[str], times: int) -> None:
+        self.simulation.cloud.set_faults(
+            *(Fault.model_validate(HUAWEI_FAULTS[name] | {"times": times}) for name in names)
+        )
+
+    @rule(fates=st.lists(st.sampled_from([None, None, "lost", "taken, answer lost"]), max_size=30))
+    def let_aws_fail(self, fates: list[str | None]) -> None:
+        left = iter(fates)
+        self.simulation.spoilt = lambda: next(left, None)
+
+    @rule(boundary=st.sampled_from(Boundary))
+    def have_the_process_killed(self, boundary: Boundary) -> None:
+        self.simulation.kill_at = boundary
+
+    @precondition(lambda self: self.simulation.queue)
+    @rule(data=st.data(), seconds=st.sampled_from([0, 1, 30, 900]))
+    def deliver(self, data: st.DataObject, seconds: int) -> None:
+        self.simulation.clock.seconds += seconds
+        if not (visible := self.simulation.visible):
+            return
+        batch = data.draw(st.lists(st.sampled_from(visible), min_size=1, max_size=10, unique_by=id))
+        again = data.draw(st.lists(st.sampled_from(batch), max_size=2, unique_by=id))
+        self.simulation.deliver(batch, again=again)
+
+    @invariant()
+    def no_call_breaks_huaweis_rules(self) -> None:
+        if hasattr(self, "simulation"):
+            assert not self.simulation.cloud.summary().violations
+
+    def teardown(self) -> None:
+        if not hasattr(self, "simulation"):
+            return
+        simulation = self.simulation
+        simulation.cloud.set_faults()
+        simulation.spoilt = lambda: None
+        simulation.kill_at = None
+        simulation.run_out()
+        self._check_huawei()
+        for command_id, body in self.sent.items():
+            self._check_command(command_id, body)
+        letters = Counter(letter.body for letter in simulation.dead_letters)
+        for message_id, rejected in self.rejected.items():
+            assert letters[rejected] >= 1
+            assert {event["status"] for event in simulation.events_of(message_id)} == {"rejected"}
+        for letter in simulation.dead_letters:
+            assert letter.attributes["failure_reason"]
+
+    def _check_huawei(self) -> None:
+        """Nothing was stopped that no command named, and nothing was stopped twice."""
+        named = {target for body in self.sent.values() if not body["dry_run"] for target in body["targets"]}
+        effects = Counter(target for record in self.simulation.cloud.log() for target in record.effect)
+        assert set(effects) <= named
+        assert set(effects.values()) <= {1}
+
+    def _check_command(self, command_id: str, body: dict[str, Any]) -> None:
+        events = self.simulation.events_of(command_id)
+        results: defaultdict[str, set[str]] = defaultdict(set)
+        for event in events:
+            for each in event["results"]:
+                results[each["target"]].add(each["result"])
+        assert set(results) == set(body["targets"]), "a target was lost, or invented"
+        finals = [event for event in events if event["status"] in FINAL]
+        # A delivery that was repeated may have left a remainder of its own; each ends once.
+        repeats = self.simulation.repeats_of[command_id]
+        assert 1 <= len(finals) <= 1 + repeats
+        if not repeats:
+            assert all(len(said) == 1 for said in results.values())
+            assert sum(finals[0]["tally"].values()) == len(body["targets"])
+        states = self.simulation.cloud.subtasks(TASK)
+        left = {target for letter in self.simulation.dead_letters for target in _targets(letter.body)}
+        for target, said in results.items():
+            assert ("not_found" in said) == (target not in states)
+            if said & {"stopped", "already_ended"}:
+                assert not said & {"refused", "not_found"}
+                assert states[target] not in {"Processing", "Waitting", "FailWaitRetry"}
+            if said == {"gave_up"} and not body["dry_run"]:
+                assert target in left
+            if body["dry_run"]:
+                assert said <= {"would_stop", "already_ended", "not_found", "gave_up"}
+
+
+def _targets(body: str) -> list[str]:
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        return []
+    return list(parsed.get("targets", ())) if isinstance(parsed, dict) else []
+
+
+TestFaultMatrix = FaultMatrix.TestCase
+TestFaultMatrix.settings = settings(
+    max_examples=200, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
