@@ -1,8 +1,10 @@
-"""How fast Huawei is asked: fewer calls at a time and longer pauses while it throttles, more again when it does not.
+"""How fast Huawei is asked: fewer calls at a time and farther apart while it throttles, more again when it does not.
 
-Lambda's own back-off is switched off by partial batch responses, so nothing else would slow us down. Additive increase,
-multiplicative decrease, as TCP does it (https://www.rfc-editor.org/rfc/rfc5681#section-3.1); one `Pace` is kept for the
-life of a warm process, so that the next delivery begins where this one ended.
+Lambda's own back-off is switched off by partial batch responses, so nothing else would slow us down. The calls in
+flight follow TCP: additive increase, multiplicative decrease (https://www.rfc-editor.org/rfc/rfc5681#section-3.1). That
+alone would still hit a small quota hard when answers come at once, so calls are also spaced: a throttle widens the gap
+between two starts, each success narrows it a little, and so the gap settles just above what the quota admits. One
+`Pace` is kept for the life of a warm process, so that the next delivery begins where this one ended.
 """
 
 from __future__ import annotations
@@ -21,6 +23,23 @@ FIRST_PAUSE: Final = 0.5
 
 LONGEST_PAUSE: Final = 8.0
 """Seconds. Some of Huawei's throttles count by the minute; what is still throttled then is a remainder's business."""
+
+FIRST_GAP: Final = 0.02
+"""Seconds between two starts after the first throttle; before, there is no gap."""
+
+LONGEST_GAP: Final = 1.0
+"""Seconds. What is throttled even then is throttled by the minute, and helped by pauses, not by gaps."""
+
+WIDER: Final = 1.25
+"""What a throttle makes of the gap; one right after another doubles it."""
+
+NARROWER: Final = 0.99
+"""What a success makes of the gap: some twenty calls make up for one throttle."""
+
+MUCH_NARROWER: Final = 0.9
+"""The same after `LONG_GOOD` successes in a row: the quota is far wider than we think."""
+
+LONG_GOOD: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +60,11 @@ class Pace:
         self._changed = threading.Condition()
         self._in_flight = 0
         self._allowed = float(most)
-        self._in_a_row = 0
+        self._good_in_a_row = 0
+        self._bad_in_a_row = 0
         self._epoch = 0
+        self._gap = 0.0
+        self._next_start = 0.0
         self._resume_at = 0.0
 
     @property
@@ -57,7 +79,10 @@ class Pace:
                 if not self._changed.wait(timeout=deadline.remaining()):
                     return None
             self._in_flight += 1
-        while (pause := self._resume_at - deadline.clock()) > 0:
+            start = max(self._next_start, deadline.clock())
+            self._next_start = start + self._gap
+        # Whoever waits for his start may meanwhile be told of a pause.
+        while (pause := max(start, self._resume_at) - deadline.clock()) > 0:
             if pause >= deadline.remaining():
                 self._leave()
                 return None
@@ -68,14 +93,18 @@ class Pace:
         """Give a turn back, with what Huawei said of the pace. `retry_after`: seconds it asked for, if it did."""
         with self._changed:
             if not throttled:
-                self._in_a_row = 0
+                self._bad_in_a_row = 0
+                self._good_in_a_row += 1
+                self._gap *= NARROWER if self._good_in_a_row < LONG_GOOD else MUCH_NARROWER
                 self._allowed = min(float(self.most), self._allowed + 1 / self._allowed)
             # The calls that were in flight together are throttled together; that is one sign, not eight.
             elif turn.epoch == self._epoch:
                 self._epoch += 1
                 self._allowed = max(1.0, self._allowed / 2)
-                longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._in_a_row, 8))
-                self._in_a_row += 1
+                self._good_in_a_row = 0
+                self._gap = min(LONGEST_GAP, max(FIRST_GAP, self._gap * (2.0 if self._bad_in_a_row else WIDER)))
+                longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._bad_in_a_row, 8))
+                self._bad_in_a_row += 1
                 pause = self._uniform(longest / 2, longest) + (retry_after or 0.0)
                 self._resume_at = max(self._resume_at, deadline.clock() + pause)
         self._leave()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.pace import FIRST_PAUSE, LONGEST_PAUSE, Pace, Turn
+from shared.pace import FIRST_PAUSE, LONGEST_GAP, LONGEST_PAUSE, Pace, Turn
 from tests.fakes import Clock
 
 
@@ -62,9 +63,25 @@ def test_pauses_grow_with_throttles_in_a_row_and_start_anew_after_a_success() ->
     for _ in range(8):
         call(pace, clock, throttled=True)
     call(pace, clock, throttled=False)
-    call(pace, clock, throttled=True)
-    call(pace, clock, throttled=True)
-    assert clock.slept == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 0.5]
+    assert clock.slept == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0]
+    clock.seconds += 10
+    clock.slept.clear()
+    for _ in range(2):
+        call(pace, clock, throttled=True)
+    assert clock.slept == [pytest.approx(0.99)]  # the gap, which is now longer than the first pause
+
+
+def test_starts_are_spaced_after_a_throttle_and_close_up_again_with_successes() -> None:
+    clock = Clock()
+    pace = pace_of(clock)
+    gaps = []
+    for number in range(400):
+        before = clock.seconds
+        call(pace, clock, throttled=number < 6)
+        gaps.append(clock.seconds - before)
+    assert max(gaps[8:]) <= LONGEST_GAP
+    assert gaps[8:] == sorted(gaps[8:], reverse=True)
+    assert gaps[-1] < 0.001
 
 
 def test_a_pause_is_at_least_as_long_as_huawei_asked() -> None:
@@ -98,7 +115,7 @@ def test_what_is_allowed_stays_between_one_and_the_most(throttles: list[bool], m
     for throttled in throttles:
         call(pace, clock, throttled=throttled)
         assert 1 <= pace.allowed <= most
-    assert all(0 < pause <= LONGEST_PAUSE for pause in clock.slept)
+    assert all(0 < pause <= LONGEST_PAUSE + 60 * LONGEST_GAP for pause in clock.slept)
 
 
 def test_no_more_than_allowed_are_in_flight_whoever_asks() -> None:

@@ -1,0 +1,40 @@
+"""Under a quota everything is done in the end, and few calls are wasted on being told so."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from local.huawei import AccessKey, BatchTask, Quota, Scenario, Settings
+from tests.simulation import Simulation
+
+TASK = "5f1ac5c3e4b0"
+CALLS = 100
+WASTED_AT_MOST = 1.3
+"""Calls sent for each one that the quota admits."""
+
+
+@pytest.mark.parametrize("latency", [0.0, 0.1])
+@pytest.mark.parametrize("per_second", [2, 20])
+@pytest.mark.parametrize(("answer", "retry_after"), [("429", None), ("429", 2), ("403", None)])
+def test_ten_thousand_targets_under_a_quota_are_all_stopped_with_few_calls_too_many(
+    latency: float, per_second: int, answer: Literal["429", "403"], retry_after: int | None
+) -> None:
+    devices = [f"d{number}" for number in range(CALLS * 100)]
+    simulation = Simulation(
+        scenario=Scenario(
+            keys=(AccessKey(),),
+            batch_tasks=(BatchTask(task_id=TASK, targets=tuple(devices)),),
+            quotas=(Quota(service="iotda", per_second=per_second, answer=answer, retry_after=retry_after),),
+            settings=Settings(latency_seconds=latency),
+        )
+    )
+    simulation.send({"command": "stop_targets", "task_id": TASK, "command_id": "c-1", "targets": devices})
+    simulation.run_out()
+    (final,) = [event for event in simulation.events_of("c-1") if event["status"] != "in_progress"]
+    assert (final["status"], final["tally"]["stopped"]) == ("succeeded", len(devices))
+    sent = len(simulation.cloud.log())
+    assert sent <= CALLS * WASTED_AT_MOST
+    # And the quota was used: not ten times as long as it must take.
+    assert simulation.clock.seconds <= 3 * CALLS * max(1 / per_second, latency) + 30
