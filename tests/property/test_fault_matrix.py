@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from local.huawei import AccessKey, BatchTask, Fault, Scenario
+from local.huawei import AccessKey, BatchTask, CheckTask, Fault, Scenario
 from tests.simulation import FINAL, Boundary, Simulation
+
+if TYPE_CHECKING:
+    from local.huawei.scenario import CheckStatus
 
 DEVICES: Final = tuple(f"d{number}" for number in range(240))
 RUNNING: Final = DEVICES[:200]
 ENDED: Final = DEVICES[200:220]  # the rest are in no task
 TASK: Final = "5f1ac5c3e4b0"
+CHECKS: Final[dict[str, CheckStatus]] = {
+    "running-1": "checking",
+    "running-2": "checking",
+    "done": "success",
+    "failed": "failed",
+    "stopped": "stopped",
+    "idle": "never_checked",
+}
 
 HUAWEI_FAULTS: Final[dict[str, dict[str, Any]]] = {
     "429": {"kind": "throttle_429"},
@@ -45,33 +56,31 @@ HUAWEI_FAULTS: Final[dict[str, dict[str, Any]]] = {
 
 
 class FaultMatrix(RuleBasedStateMachine):
-    """Commands that share targets of one batch task, against everything that can go wrong."""
+    """Commands that share their targets, against everything that can go wrong."""
 
     simulation: Simulation
 
+    def new_simulation(self) -> Simulation:
+        raise AssertionError("the two machines below say which function it is")
+
+    def states(self) -> dict[str, str]:
+        """The state of every target that Huawei knows."""
+        raise AssertionError("the same")
+
     @initialize()
     def start(self) -> None:
-        subtasks = dict.fromkeys(RUNNING, "Processing") | dict.fromkeys(ENDED, "Success")
-        scenario = Scenario(keys=(AccessKey(),), batch_tasks=(BatchTask(task_id=TASK, subtasks=subtasks),))
-        self.simulation = Simulation(scenario=scenario, MAX_ATTEMPTS="3")  # or hardly a run would give up
-        self.sent: dict[str, dict[str, Any]] = {}
+        self.simulation = self.new_simulation()
+        self.sent: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {}
         self.rejected: dict[str, str] = {}
 
-    @rule(
-        start=st.integers(0, len(DEVICES) - 1),
-        length=st.sampled_from([1, 2, 99, 100, 101, 240]),
-        confirm=st.booleans(),
-        dry_run=st.integers(0, 4).map(lambda drawn: not drawn),
-    )
-    def send_a_command(self, *, start: int, length: int, confirm: bool, dry_run: bool) -> None:
-        targets = (DEVICES[start:] + DEVICES[:start])[:length]
-        body: dict[str, Any] = {"command": "stop_targets", "task_id": TASK, "targets": targets}
-        body |= {"command_id": f"c-{len(self.sent)}", "confirm": confirm, "dry_run": dry_run}
-        body["expires_at"] = "2026-11-30T00:00:00Z"  # so that no command ends for want of time
+    def send(self, body: dict[str, Any], targets: tuple[str, ...]) -> None:
+        command_id = f"c-{len(self.sent)}"
+        # Long in force, so that no command ends for want of time.
+        body |= {"command_id": command_id, "expires_at": "2026-11-30T00:00:00Z"}
         self.simulation.send(body)
-        self.sent[body["command_id"]] = body
+        self.sent[command_id] = (body, targets)
 
-    @rule(body=st.sampled_from(["junk ☂", '{"command": "stop_task", "task_id": "c1"}', '{"command": "stop_targets"}']))
+    @rule(body=st.sampled_from(["junk ☂", '{"command": "stop_all"}', '{"command": "stop_targets"}']))
     def send_what_is_no_command(self, body: str) -> None:
         self.rejected[self.simulation.send(body)] = body
 
@@ -114,8 +123,8 @@ class FaultMatrix(RuleBasedStateMachine):
         simulation.kill_at = None
         simulation.run_out()
         self._check_huawei()
-        for command_id, body in self.sent.items():
-            self._check_command(command_id, body)
+        for command_id, (body, targets) in self.sent.items():
+            self._check_command(command_id, body, targets)
         letters = Counter(letter.body for letter in simulation.dead_letters)
         for message_id, rejected in self.rejected.items():
             assert letters[rejected] >= 1
@@ -125,32 +134,32 @@ class FaultMatrix(RuleBasedStateMachine):
 
     def _check_huawei(self) -> None:
         """Nothing was stopped that no command named, and nothing was stopped twice."""
-        named = {target for body in self.sent.values() if not body["dry_run"] for target in body["targets"]}
+        named = {target for body, targets in self.sent.values() if not body["dry_run"] for target in targets}
         effects = Counter(target for record in self.simulation.cloud.log() for target in record.effect)
         assert set(effects) <= named
         assert set(effects.values()) <= {1}
 
-    def _check_command(self, command_id: str, body: dict[str, Any]) -> None:
+    def _check_command(self, command_id: str, body: dict[str, Any], targets: tuple[str, ...]) -> None:
         events = self.simulation.events_of(command_id)
         results: defaultdict[str, set[str]] = defaultdict(set)
         for event in events:
             for each in event["results"]:
                 results[each["target"]].add(each["result"])
-        assert set(results) == set(body["targets"]), "a target was lost, or invented"
+        assert set(results) == set(targets), "a target was lost, or invented"
         finals = [event for event in events if event["status"] in FINAL]
         # A delivery that was repeated may have left a remainder of its own; each ends once.
         repeats = self.simulation.repeats_of[command_id]
         assert 1 <= len(finals) <= 1 + repeats
         if not repeats:
             assert all(len(said) == 1 for said in results.values())
-            assert sum(finals[0]["tally"].values()) == len(body["targets"])
-        states = self.simulation.cloud.subtasks(TASK)
+            assert sum(finals[0]["tally"].values()) == len(targets)
+        states = self.states()
         left = {target for letter in self.simulation.dead_letters for target in _targets(letter.body)}
         for target, said in results.items():
             assert ("not_found" in said) == (target not in states)
             if said & {"stopped", "already_ended"}:
                 assert not said & {"refused", "not_found"}
-                assert states[target] not in {"Processing", "Waitting", "FailWaitRetry"}
+                assert states[target] not in {"Processing", "checking"}
             if said == {"gave_up"} and not body["dry_run"]:
                 assert target in left
             if body["dry_run"]:
@@ -162,10 +171,52 @@ def _targets(body: str) -> list[str]:
         parsed = json.loads(body)
     except ValueError:
         return []
-    return list(parsed.get("targets", ())) if isinstance(parsed, dict) else []
+    return list(parsed.get("targets", [parsed.get("task_id")]))
 
 
-TestFaultMatrix = FaultMatrix.TestCase
-TestFaultMatrix.settings = settings(
+class StopTargetsFaultMatrix(FaultMatrix):
+    """Targets of one batch task, running, ended and in no task."""
+
+    def new_simulation(self) -> Simulation:
+        subtasks = dict.fromkeys(RUNNING, "Processing") | dict.fromkeys(ENDED, "Success")
+        scenario = Scenario(keys=(AccessKey(),), batch_tasks=(BatchTask(task_id=TASK, subtasks=subtasks),))
+        return Simulation("stop_targets", scenario=scenario, MAX_ATTEMPTS="3")  # or hardly a run would give up
+
+    def states(self) -> dict[str, str]:
+        return dict(self.simulation.cloud.subtasks(TASK))
+
+    @rule(
+        start=st.integers(0, len(DEVICES) - 1),
+        length=st.sampled_from([1, 2, 99, 100, 101, 240]),
+        confirm=st.booleans(),
+        dry_run=st.integers(0, 4).map(lambda drawn: not drawn),
+    )
+    def stop_targets(self, *, start: int, length: int, confirm: bool, dry_run: bool) -> None:
+        targets = (DEVICES[start:] + DEVICES[:start])[:length]
+        body = {"command": "stop_targets", "task_id": TASK, "targets": targets, "confirm": confirm, "dry_run": dry_run}
+        self.send(body, targets)
+
+
+class StopTaskFaultMatrix(FaultMatrix):
+    """Checks in every state, and one that is unknown."""
+
+    def new_simulation(self) -> Simulation:
+        checks = tuple(CheckTask(task_id=task_id, status=status) for task_id, status in CHECKS.items())
+        return Simulation("stop_task", scenario=Scenario(keys=(AccessKey(),), check_tasks=checks), MAX_ATTEMPTS="3")
+
+    def states(self) -> dict[str, str]:
+        return dict(self.simulation.cloud.state().check_tasks)
+
+    @rule(task_id=st.sampled_from([*CHECKS, "unknown"]), confirm=st.booleans(), dry_run=st.booleans())
+    def stop_task(self, *, task_id: str, confirm: bool, dry_run: bool) -> None:
+        body = {"command": "stop_task", "task_id": task_id, "confirm": confirm, "dry_run": dry_run}
+        self.send(body, (task_id,))
+
+
+_SETTINGS: Final = settings(
     max_examples=200, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+TestStopTargetsFaultMatrix = StopTargetsFaultMatrix.TestCase
+TestStopTargetsFaultMatrix.settings = _SETTINGS
+TestStopTaskFaultMatrix = StopTaskFaultMatrix.TestCase
+TestStopTaskFaultMatrix.settings = _SETTINGS
