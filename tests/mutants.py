@@ -1,0 +1,334 @@
+"""Break the code on purpose and see a test fail: `make mutants`.
+
+Each mutant names the promise that it breaks and the tests that must notice. It is tried in a copy of the tree; a
+mutant that survives, or whose text is no longer in the code, fails the run. `python -m tests.mutants WORD` tries only
+those whose title holds the word.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+COPIED: Final = ("functions", "shared", "local", "tests", "events", "template.yaml", "pyproject.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`old` stands in `file` once and becomes `new`; one of `tests` must then fail."""
+
+    title: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+PLANNING: Final = ("tests/property/test_planning.py",)
+SETTLEMENT: Final = ("tests/property/test_settlement.py",)
+PROMISES: Final = ("tests/property/test_promises.py",)
+MATRIX: Final = ("tests/property/test_fault_matrix.py",)
+DELIVERIES: Final = ("tests/unit/test_deliveries.py",)
+EXECUTION: Final = ("tests/unit/test_execution.py",)
+PACE: Final = ("tests/unit/test_pace.py", "tests/unit/test_quota.py")
+COMMANDS: Final = ("tests/unit/test_commands.py",)
+
+MUTANTS: Final = (
+    Mutant(
+        "1 conservation: a part of the results is not told",
+        "shared/settlement.py",
+        "if results := tuple(_result(target, *ends[target]) for target in chunk if target in ends):",
+        "if results := tuple(_result(target, *ends[target]) for target in chunk[1:] if target in ends):",
+        SETTLEMENT,
+    ),
+    Mutant(
+        "1 conservation: a remainder forgets a target",
+        "shared/settlement.py",
+        "to_stop=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.TO_STOP),\n"
+        "        awaiting=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.AWAITING),\n"
+        "        attempt=command.attempt + 1,",
+        "to_stop=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.TO_STOP)[1:]"
+        " or tuple(unfinished),\n"
+        "        awaiting=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.AWAITING),\n"
+        "        attempt=command.attempt + 1,",
+        MATRIX,
+    ),
+    Mutant(
+        "1 conservation: a remainder forgets the tally",
+        "shared/settlement.py",
+        "tally=outcomes[-1].tally if outcomes else command.tally,",
+        "tally=command.tally,",
+        SETTLEMENT,
+    ),
+    Mutant(
+        "1 conservation: two final events",
+        "shared/settlement.py",
+        "is_last = final and number == len(parts)",
+        "is_last = final",
+        SETTLEMENT,
+    ),
+    Mutant(
+        "2 only what is unfinished: the remainder asks for everything again",
+        "shared/commands.py",
+        "targets = tuple(target for target in self.targets if target in unfinished)",
+        "targets = self.targets",
+        SETTLEMENT,
+    ),
+    Mutant(
+        "2 only what is unfinished: a retry sends the whole call again",
+        "shared/execution.py",
+        "call = Stop(call.task, again, call.expires_at)",
+        "pass",
+        PROMISES,
+    ),
+    Mutant(
+        "2 only what is unfinished: what awaits confirmation is stopped again",
+        "shared/planning.py",
+        "if target not in awaiting) if awaiting else command.asked",
+        "if target not in awaiting or True) if awaiting else command.asked",
+        PLANNING,
+    ),
+    Mutant(
+        "3 chunks: a call of 101 targets",
+        "shared/planning.py",
+        "for chunk in batched(wanted, TARGETS_PER_CALL, strict=False)",
+        "for chunk in batched(wanted, TARGETS_PER_CALL + 1, strict=False)",
+        PLANNING,
+    ),
+    Mutant(
+        "3 chunks: smaller than they could be",
+        "shared/planning.py",
+        "for chunk in batched(wanted, TARGETS_PER_CALL, strict=False)",
+        "for chunk in batched(wanted, TARGETS_PER_CALL - 1, strict=False)",
+        PLANNING,
+    ),
+    Mutant(
+        "3 folding: each command for itself",
+        "shared/planning.py",
+        "wanted = named.setdefault(task, {})",
+        "wanted = named.setdefault((task, command.command_id), {})",
+        PLANNING,
+    ),
+    Mutant(
+        "3 the {} guard: an empty call can be made",
+        "shared/planning.py",
+        "if not 1 <= len(self.targets) <= TARGETS_PER_CALL",
+        "if not len(self.targets) <= TARGETS_PER_CALL",
+        PLANNING,
+    ),
+    Mutant(
+        "3 the {} guard: targets: [] is taken for a command",
+        "shared/commands.py",
+        "Field(min_length=1, max_length=MAX_TARGETS),\n    AfterValidator(_folded),\n]\ntype Awaiting",
+        "Field(min_length=0, max_length=MAX_TARGETS),\n    AfterValidator(_folded),\n]\ntype Awaiting",
+        COMMANDS,
+    ),
+    Mutant(
+        "3 the {} guard: null slides into the default",
+        "shared/commands.py",
+        'raise PydanticCustomError("null", "null is not a value here; leave the field out")',
+        "return value",
+        COMMANDS,
+    ),
+    Mutant(
+        "3 the {} guard: neither targets nor all_targets",
+        "shared/commands.py",
+        "if (self.targets is None) == (self.all_targets is None):",
+        "if self.targets is not None and self.all_targets is not None:",
+        COMMANDS,
+    ),
+    Mutant(
+        "3 the ALLOW_STOP_ALL guard is open",
+        "shared/deliveries.py",
+        "and not self._settings.lets_stop_all",
+        "and False",
+        DELIVERIES,
+    ),
+    Mutant(
+        "4 nothing lost: acknowledged although an outcome was not published",
+        "shared/deliveries.py",
+        "not_acknowledged = withheld | dict(published.failed)",
+        "not_acknowledged = withheld",
+        MATRIX,
+    ),
+    Mutant(
+        "4 nothing lost: the remainder goes nowhere",
+        "shared/deliveries.py",
+        "return Parcel(message.message_id, outcomes, (self._settings.command_queue_url, again), withheld=None)",
+        "return Parcel(message.message_id, outcomes, send=None, withheld=None)",
+        PROMISES,
+    ),
+    Mutant(
+        "4 nothing lost: a failed queue is not noticed",
+        "shared/publishing.py",
+        "failed |= {letters[index][0]: reason for index, reason in unsent.items()}",
+        "pass",
+        DELIVERIES,
+    ),
+    Mutant(
+        "4 nothing lost: a remainder that does not fit is acknowledged",
+        "shared/deliveries.py",
+        "return Parcel(message.message_id, outcomes, send=None, withheld=_TOO_LARGE)\n                return Parcel(",
+        "return Parcel(message.message_id, outcomes, send=None, withheld=None)\n                return Parcel(",
+        DELIVERIES,
+    ),
+    Mutant(
+        "4 body intact: the dead letter is tidied up",
+        "shared/publishing.py",
+        "return Message(body=body, attributes={FAILURE_REASON: fitting, SENT_AT: at}, delay_seconds=0)",
+        "return Message(body=body.strip(), attributes={FAILURE_REASON: fitting, SENT_AT: at}, delay_seconds=0)",
+        DELIVERIES,
+    ),
+    Mutant(
+        "5 outcome_id: made of the attempt too",
+        "shared/settlement.py",
+        "names = (known.command_id,",
+        "names = (str(known.requested_at), str(results), known.command_id,",
+        SETTLEMENT,
+    ),
+    Mutant(
+        "5 outcome_id: a final event has the name of a part",
+        "shared/settlement.py",
+        "known.task_id, status, *part)",
+        "known.task_id, *part)",
+        ("tests/unit/test_settlement.py",),
+    ),
+    Mutant(
+        "6 stopped on a guess: what is unclear and still runs",
+        "shared/findings.py",
+        "verdict = Verdict.UNFINISHED if unclear.error_code is None else Verdict.REFUSED",
+        "verdict = Verdict.TAKEN",
+        MATRIX,
+    ),
+    Mutant(
+        "6 stopped on a guess: a target missing from the answer",
+        "shared/huawei/iotda.py",
+        "missing = Finding(Verdict.UNCLEAR, request_id=reply.request_id)",
+        "missing = _TAKEN",
+        ("tests/unit/test_iotda.py",),
+    ),
+    Mutant(
+        "6 stopped on a guess: a 200 with an error body",
+        "shared/huawei/client.py",
+        "if self.status == HTTPStatus.OK and self.error_code is None:",
+        "if self.status == HTTPStatus.OK:",
+        ("tests/unit/test_huawei_client.py", "tests/unit/test_codearts_check.py", "tests/contract/test_sdk_traps.py"),
+    ),
+    Mutant(
+        "7 the deployment's fault: refused credentials end in a remainder",
+        "shared/settlement.py",
+        "return LeftToSqs(_tell(command, ends, now=now, final=False))",
+        "pass",
+        DELIVERIES,
+    ),
+    Mutant(
+        "expiry: sent although it has expired",
+        "shared/deliveries.py",
+        "if command.has_expired(now):",
+        "if False:",
+        DELIVERIES,
+    ),
+    Mutant(
+        "expiry: not looked at again before a retry",
+        "shared/execution.py",
+        "if self._patience.now() >= call.expires_at:",
+        "if False:",
+        EXECUTION,
+    ),
+    Mutant(
+        "deadline: a pause past the deadline",
+        "shared/execution.py",
+        "if pause >= self._deadline.remaining():",
+        "if False:",
+        EXECUTION,
+    ),
+    Mutant(
+        "back-off: Retry-After is not respected",
+        "shared/pace.py",
+        "+ (retry_after or 0.0)",
+        "+ 0.0",
+        PACE,
+    ),
+    Mutant(
+        "back-off: the calls in flight do not shrink",
+        "shared/pace.py",
+        "self._allowed = max(1.0, self._allowed / 2)",
+        "pass",
+        PACE,
+    ),
+    Mutant(
+        "back-off: the gap does not widen",
+        "shared/pace.py",
+        "self._gap = min(LONGEST_GAP, max(FIRST_GAP, self._gap * (2.0 if self._bad_in_a_row else WIDER)))",
+        "pass",
+        PACE,
+    ),
+    Mutant(
+        "a key is not locked: eight calls before the first answer",
+        "shared/execution.py",
+        "if self._service.is_proven:",
+        "if True:",
+        EXECUTION,
+    ),
+    Mutant(
+        "a key is not locked: the calls go on after a refusal",
+        "shared/execution.py",
+        "if self._fault is not None:\n            return None",
+        "if False:\n            return None",
+        EXECUTION,
+    ),
+)
+
+
+def main() -> int:
+    """Try the mutants; 0 only if every one was noticed."""
+    wanted = [mutant for mutant in MUTANTS if not sys.argv[1:] or sys.argv[1].lower() in mutant.title.lower()]
+    survivors = 0
+    with tempfile.TemporaryDirectory(prefix="stopline-mutants-") as folder:
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, Path(folder) / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, folder)
+        for mutant in wanted:
+            verdict = _try(mutant, Path(folder))
+            survivors += verdict != "noticed"
+            print(f"{verdict:>12}  {mutant.title}", flush=True)
+    print(f"{len(wanted) - survivors} of {len(wanted)} mutants were noticed")
+    return 1 if survivors or not wanted else 0
+
+
+def _try(mutant: Mutant, folder: Path) -> str:
+    path = folder / mutant.file
+    code = path.read_text()
+    if code.count(mutant.old) != 1:
+        return "NOT IN CODE"
+    path.write_text(code.replace(mutant.old, mutant.new))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *mutant.tests],
+            cwd=folder,
+            # No bytecode: a mutant of the same second and size would be taken for the code before it.
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "examples")},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+        )
+    finally:
+        path.write_text(code)
+        shutil.rmtree(folder / "examples", ignore_errors=True)
+    # 1: tests failed. Anything else but success is a broken mutant, not a noticed one.
+    return {0: "SURVIVED", 1: "noticed"}.get(done.returncode, "BROKEN")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

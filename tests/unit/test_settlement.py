@@ -1,0 +1,112 @@
+"""`settle` by example, where a property would only repeat the code."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from shared.commands import Command, Known, read_command
+from shared.findings import Finding, Findings, Verdict
+from shared.outcomes import FieldError, Outcome
+from shared.planning import task_of
+from shared.settlement import Done, GoesOn, reject, settle
+from tests.fakes import BATCH, NOW, defaults
+
+
+def command(*targets: str, **more: Any) -> Command:
+    asked = {"targets": list(targets)} if targets else {"all_targets": True}
+    return read_command({"command": "stop_targets", "task_id": BATCH.task_id, **asked, **more}, defaults=defaults())
+
+
+def settled(asked: Command, **verdicts: Verdict) -> tuple[Outcome, ...]:
+    found = {target: Finding(verdict) for target, verdict in verdicts.items()}
+    return settle(asked, Findings({task_of(asked): found}), now=NOW, max_attempts=8, jitter=0.5).outcomes
+
+
+def test_a_part_in_progress_and_the_final_event_of_the_same_targets_have_different_names() -> None:
+    (part,) = settled(command("d1", "d2"), d1=Verdict.TAKEN, d2=Verdict.UNFINISHED)
+    (final,) = settled(command("d1"), d1=Verdict.TAKEN)
+    assert [result.target for result in part.results] == [result.target for result in final.results]
+    assert part.outcome_id != final.outcome_id
+
+
+@pytest.mark.parametrize("other", [{"command_id": "c-9"}, {"task_id": "ff"}, {"project_id": "p"}, {"instance_id": "i"}])
+def test_the_same_targets_of_another_command_have_another_name(other: dict[str, str]) -> None:
+    (one,) = settled(command("d1"), d1=Verdict.TAKEN)
+    (two,) = settled(command("d1", **other), d1=Verdict.TAKEN)
+    assert one.outcome_id != two.outcome_id
+
+
+def test_two_different_bodies_with_the_same_command_id_are_rejected_under_different_names() -> None:
+    known, errors = Known(command_id="c-1"), (FieldError(loc="", msg="no"),)
+    assert reject(known, errors, body="a", now=NOW).outcome_id != reject(known, errors, body="b", now=NOW).outcome_id
+
+
+def whole(asked: Command, **verdicts: Verdict) -> Any:
+    found = {target.replace("everything", "*"): Finding(verdict) for target, verdict in verdicts.items()}
+    return settle(asked, Findings(whole={task_of(asked): found}), now=NOW, max_attempts=8, jitter=0.5)
+
+
+def test_stop_all_with_a_passing_fault_on_one_device_goes_on_for_that_device_by_name() -> None:
+    settlement = whole(command(), everything=Verdict.TAKEN, d1=Verdict.TAKEN, d2=Verdict.UNFINISHED)
+    assert isinstance(settlement, GoesOn)
+    assert [result.target for result in settlement.outcomes[0].results] == ["*", "d1"]
+    remainder = json.loads(settlement.remainder.to_message())
+    assert remainder["targets"] == ["d2"]
+    assert "all_targets" not in remainder
+
+
+def test_stop_all_that_was_not_taken_goes_on_as_stop_all() -> None:
+    settlement = whole(command(), everything=Verdict.UNFINISHED)
+    assert isinstance(settlement, GoesOn)
+    assert json.loads(settlement.remainder.to_message())["all_targets"] is True
+
+
+def test_a_confirmed_stop_all_awaits_the_task_as_a_whole() -> None:
+    settlement = whole(command(confirm=True), everything=Verdict.TAKEN, d1=Verdict.TAKEN, d2=Verdict.REFUSED)
+    assert isinstance(settlement, GoesOn)
+    remainder = json.loads(settlement.remainder.to_message())
+    assert (remainder["awaiting"], remainder["all_targets"]) == (["*"], True)
+    assert [result.target for result in settlement.outcomes[0].results] == ["d2"]
+    again = read_command(remainder, defaults=defaults())
+    state = {task_of(again): {"*": Finding(Verdict.STOPPED)}}
+    end = settle(again, Findings(read=state), now=NOW, max_attempts=8, jitter=0.5)
+    assert isinstance(end, Done)
+    assert [(result.target, result.result.value) for result in end.outcomes[-1].results] == [("*", "stopped")]
+    assert (end.outcomes[-1].status.value, end.outcomes[-1].confirmed) == ("failed", False)
+
+
+def test_a_confirmed_stop_all_with_a_passing_fault_asks_for_all_again() -> None:
+    settlement = whole(command(confirm=True), everything=Verdict.TAKEN, d1=Verdict.TAKEN, d2=Verdict.UNFINISHED)
+    assert isinstance(settlement, GoesOn)
+    remainder = json.loads(settlement.remainder.to_message())
+    assert remainder["all_targets"] is True
+    assert "awaiting" not in remainder
+
+
+def test_huaweis_words_go_with_what_is_against_a_target_and_not_with_success() -> None:
+    asked = command("d1", "d2")
+    words = {
+        "d1": Finding(Verdict.ENDED, "IOTDA.014220", "not running", "request-1"),
+        "d2": Finding(Verdict.REFUSED, "IOTDA.014222", "wrong type" * 100, "request-2"),
+    }
+    settlement = settle(asked, Findings({task_of(asked): words}), now=NOW, max_attempts=8, jitter=0.5)
+    ended, refused = json.loads(settlement.outcomes[0].to_json())["results"]
+    assert ended == {"target": "d1", "result": "already_ended"}
+    assert (refused["error_code"], refused["request_id"], len(refused["error_msg"])) == (
+        "IOTDA.014222",
+        "request-2",
+        300,
+    )
+
+
+def test_a_hundred_results_of_the_longest_kind_fit_into_one_event() -> None:
+    targets = [f"{number:x>256}" for number in range(100)]
+    asked = command(*targets, requested_by="\x01" * 128, reason="\x01" * 512)
+    words = Finding(Verdict.REFUSED, "IOTDA.014222", "\x01" * 1000, "0" * 64)
+    (outcome,) = settle(
+        asked, Findings({task_of(asked): dict.fromkeys(targets, words)}), now=NOW, max_attempts=8, jitter=0.5
+    ).outcomes
+    assert len(outcome.to_json().encode()) < 262_144 - 1_000
