@@ -238,8 +238,8 @@ MUTANTS: Final = (
     Mutant(
         "expiry: not looked at again before a retry",
         "shared/execution.py",
-        "if self._patience.now() >= call.expires_at:",
-        "if False:",
+        "return self._patience.now() >= call.expires_at",
+        "return False",
         EXECUTION,
     ),
     Mutant(
@@ -280,8 +280,8 @@ MUTANTS: Final = (
     Mutant(
         "a key is not locked: the calls go on after a refusal",
         "shared/execution.py",
-        "if self._fault is not None:\n            return None",
-        "if False:\n            return None",
+        "self._fault = fault\n        except",
+        "self._ignored = fault\n        except",
         EXECUTION,
     ),
 )

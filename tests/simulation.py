@@ -25,9 +25,8 @@ from shared.huawei.codearts_check import CodeArtsCheck
 from shared.huawei.credentials import Credentials, FixedCredentials
 from shared.huawei.iotda import IoTDA
 from shared.publishing import Publisher
-from shared.telemetry import Telemetry
 from tests.fakes import ENVIRONMENT, Clock, settings_of
-from tests.quiet import quiet_logger
+from tests.quiet import NoDefects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -170,7 +169,7 @@ class Simulation:
             publisher=Publisher(bus=self.aws, queues=self.aws, bus_name=ENVIRONMENT["OUTCOME_BUS_NAME"]),
             pace=self.clock.pace(),
             patience=self.clock.patience(),
-            telemetry=Telemetry(quiet_logger()),
+            telemetry=NoDefects(),
         )
 
     def _reach(self, boundary: Boundary) -> None:

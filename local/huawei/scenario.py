@@ -173,7 +173,7 @@ class Settings(_Told):
     `check_unknown_task_code` (*invented*): what a stop of an unknown task gets, HTTP 400.
     `check_offset`: the SDK calls the list's offset a row, the documentation a page (0 and 1 being the first).
     `latency_seconds`: how long every answer takes at least.
-    `seed`: of the dice for `Fault.probability`.
+    `seed`: of the dice for `Fault.probability`, thrown anew from the next `set_faults` on.
     `log_limit`: how many requests the log keeps; the summary counts all of them.
     """
 

@@ -17,9 +17,8 @@ from shared.deliveries import Deliveries
 from shared.findings import Finding, Verdict
 from shared.planning import Stop
 from shared.publishing import Publisher
-from shared.telemetry import Telemetry
 from tests.fakes import BATCH, ENVIRONMENT, NOW, Clock, FakeAws, FakeHuawei, delivery, settings_of
-from tests.quiet import quiet_logger
+from tests.quiet import NoDefects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +45,7 @@ class World:
         states = dict.fromkeys(TARGETS[:200], Verdict.RUNS) | dict.fromkeys(TARGETS[200:210], Verdict.ENDED)
         self.huawei = FakeHuawei({BATCH: states})
         self.before = dict(states)
+        self.huawei.is_proven = False  # so that calls are made in this thread: hypothesis cannot choose in another
         self.huawei.disturb = self._disturb
         self.aws.refuse = self._refuse
         self.deliveries = Deliveries(
@@ -54,7 +54,7 @@ class World:
             publisher=Publisher(bus=self.aws, queues=self.aws, bus_name="outcomes"),
             pace=self.clock.pace(),
             patience=self.clock.patience(),
-            telemetry=Telemetry(quiet_logger()),
+            telemetry=NoDefects(),
         )
 
     def _disturb(self, asked: Call | tuple[Task, tuple[str, ...]]) -> Mapping[str, Finding]:

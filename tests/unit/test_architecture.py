@@ -20,6 +20,7 @@ LAYERS: Final = ("core", "shell", "wiring", "functions")
 LAYER_OF: Final = {
     # Pure: no clock, no network, no environment.
     "shared.commands": "core",
+    "shared.deadline": "core",  # the clock that it reads is handed to it
     "shared.errors": "core",
     "shared.findings": "core",
     "shared.huawei.faults": "core",
@@ -29,7 +30,6 @@ LAYER_OF: Final = {
     # Whatever waits on the world outside, or reads it.
     "shared.aws": "shell",
     "shared.aws_credentials": "shell",
-    "shared.deadline": "shell",
     "shared.deliveries": "shell",
     "shared.envelopes": "shell",
     "shared.execution": "shell",

@@ -45,7 +45,7 @@ def test_every_module_of_ours_imports_from_the_artifact_and_the_standard_library
     ]
     # -I -S: no site-packages, no working directory, no PYTHONPATH; and no variable is set, as nothing may be read at
     # import.
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603  # our own
         [sys.executable, "-I", "-S", "-c", IMPORT_EVERYTHING, artifact, *modules],
         env={},
         capture_output=True,
@@ -92,38 +92,41 @@ def test_every_package_brings_its_licence(arch: build.Arch) -> None:
         assert [path for path in package.rglob("*") if re.match(r"licen[cs]e|copying|notice", path.name, re.IGNORECASE)]
 
 
-@pytest.mark.parametrize("arch", LAMBDAS)
-def test_nothing_in_the_archive_knows_the_machine_that_built_it(arch: build.Arch) -> None:
+@pytest.fixture(scope="module")
+def archive() -> Path:
+    return build.package("arm64")
+
+
+def test_nothing_in_the_archive_knows_the_machine_that_built_it(archive: Path) -> None:
     ours = {str(build.ROOT).encode(), str(Path(sys.executable).parent).encode(), str(Path.home() / ".cache").encode()}
-    with zipfile.ZipFile(build.package(arch)) as archive:
-        for name in archive.namelist():
-            content = archive.read(name)
+    with zipfile.ZipFile(archive) as opened:
+        for name in opened.namelist():
+            content = opened.read(name)
             assert not [path for path in ours if path in content], name
 
 
-def test_the_archive_is_small_enough_to_start_fast() -> None:
+def test_the_archive_is_small_enough_to_start_fast(archive: Path) -> None:
     # 12 MB is our own bound; Lambda takes 50 MB.
-    assert build.package("arm64").stat().st_size < 12_000_000
+    assert archive.stat().st_size < 12_000_000
 
 
-def test_the_archive_holds_sorted_readable_entries_without_a_time() -> None:
-    with zipfile.ZipFile(build.package("arm64")) as archive:
-        entries = archive.infolist()
+def test_the_archive_holds_sorted_readable_entries_without_a_time(archive: Path) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        entries = opened.infolist()
     assert {"functions/__init__.py", "shared/__init__.py"} <= {entry.filename for entry in entries}
     assert [Path(entry.filename) for entry in entries] == sorted(Path(entry.filename) for entry in entries)
     assert {(entry.date_time, entry.external_attr >> 16) for entry in entries} == {((1980, 1, 1, 0, 0, 0), 0o100644)}
 
 
 def test_the_archive_is_the_same_byte_for_byte_when_built_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = build.package("arm64").read_bytes()
     monkeypatch.setattr(build, "BUILDS", tmp_path / "builds")
     monkeypatch.setattr(build, "ARCHIVES", tmp_path / "archives")
     monkeypatch.setenv("PYTHONHASHSEED", "1")
-    there = build.package("arm64")
-    assert there.is_relative_to(tmp_path)
-    assert there.read_bytes() == here
+    elsewhere = build.package("arm64")
+    assert elsewhere.is_relative_to(tmp_path)
+    assert elsewhere.read_bytes() == archive.read_bytes()
 
 
 def test_what_is_left_out_is_in_the_lock_and_nothing_else_is_left_out() -> None:
@@ -134,12 +137,9 @@ def test_what_is_left_out_is_in_the_lock_and_nothing_else_is_left_out() -> None:
 
 
 def test_a_requirement_keeps_its_version_its_marker_and_its_hashes() -> None:
-    lock = (
-        "a==1 ; sys_platform == 'linux' \\\n    --hash=sha256:00\n    # via b\nsix==1 \\\n    --hash=sha256:01\nb==2\n"
-    )
-    assert build.deployed_requirements(lock) == (
-        "a==1 ; sys_platform == 'linux' \\\n    --hash=sha256:00\n    # via b\nb==2\n"
-    )
+    kept = ("a==1 ; sys_platform == 'linux' \\\n    --hash=sha256:00\n    # via b\n", "b==2\n")
+    lock = "six==1 \\\n    --hash=sha256:01\n".join(kept)
+    assert build.deployed_requirements(lock) == "".join(kept)
 
 
 @pytest.fixture
