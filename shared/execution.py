@@ -115,7 +115,7 @@ class _Execution:
                 return findings
             findings |= answer
             again = tuple(target for target in _asked(call) if findings[target].verdict is Verdict.UNFINISHED)
-            if not again or not self._wait(pause, [findings[target] for target in again]):
+            if not again or self._has_expired(call) or not self._wait(pause, [findings[target] for target in again]):
                 return findings
             if isinstance(call, Stop):
                 call = Stop(call.task, again, call.expires_at)
@@ -123,9 +123,12 @@ class _Execution:
 
     def _send(self, call: Call, deadline: Deadline) -> dict[str, Finding]:
         # Here and not earlier: whoever waits for his turn may expire meanwhile.
-        if self._patience.now() >= call.expires_at:
+        if self._has_expired(call):
             return dict.fromkeys(_asked(call), Finding(Verdict.UNFINISHED, error_msg="expired before it could be sent"))
         return self._service.stop(call, deadline)
+
+    def _has_expired(self, call: Call) -> bool:
+        return self._patience.now() >= call.expires_at
 
     def _read(self, wanted: dict[Task, tuple[str, ...]]) -> States:
         """Read states back, again where a passing fault came between, until tries or time have run out."""
@@ -159,6 +162,8 @@ class _Execution:
         turn = self._pace.begin(self._deadline)
         findings: Iterable[Finding] = ()
         try:
+            if self._fault is not None:  # found by another call while this one waited for its turn
+                return None
             # Without a turn there is no time either: the service then says so of each target and sends nothing.
             answer = question(self._deadline if turn else Deadline.after(0.0, self._deadline.clock))
             findings = (answer.findings if isinstance(answer, Reading) else answer).values()

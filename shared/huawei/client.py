@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 USER_AGENT: Final = "stopline/0.1"
 
-LONGEST_RETRY_AFTER: Final = 3600.0
-"""Seconds of a `Retry-After` that are taken at its word: no remainder waits longer than 15 minutes in its queue."""
+LONGEST_RETRY_AFTER: Final = 900.0
+"""Seconds of a `Retry-After` that are taken at its word: no remainder waits longer in its queue."""
 
 SHORTEST_CALL: Final = 1.0
 """Seconds that must be left for a call to start: one that cannot end would only leave its outcome unknown."""
@@ -200,14 +200,15 @@ class HuaweiClient:
     def _send(self, request: _Request, credentials: Credentials, deadline: Deadline) -> Reply | NoAnswer:
         if deadline.remaining() < SHORTEST_CALL:
             return NoAnswer("no time left for a call")
-        body = b"" if request.body is None else json.dumps(request.body).encode()
-        signed = self._sign(request, credentials, body)
+        content = b"" if request.body is None else json.dumps(request.body).encode()
+        signed = self._sign(request, credentials, content)
+        body = None if request.method == "GET" else content
         try:
             response = self._http.send(
                 request.method,
                 f"{self._endpoint}{signed.uri}",
-                headers=_on_the_wire(signed.header_params),
-                body=body if request.method != "GET" else None,
+                headers=_on_the_wire(signed.header_params, body),
+                body=body,
                 timeout=deadline.remaining(),
             )
         except NoAnswer as error:
@@ -261,9 +262,11 @@ class _Request:
     body: Mapping[str, Any] | None
 
 
-def _on_the_wire(signed: Mapping[str, str]) -> dict[str, str]:
+def _on_the_wire(signed: Mapping[str, str], body: bytes | None) -> dict[str, str]:
     """Add the unsigned headers of the official clients, where they have them."""
     headers = dict(signed)
+    if body is not None:
+        headers["Content-Length"] = str(len(body))
     return {
         "User-Agent": headers.pop("User-Agent"),
         "Accept-Encoding": "gzip, deflate",

@@ -586,9 +586,7 @@ def test_it_runs_as_a_process_and_ends_cleanly_even_with_a_client_connected(
     scenario = tmp_path / "scenario.json"
     scenario.write_text(SCENARIO.model_dump_json())
     command = [sys.executable, "-W", "error", "-m", "local.huawei", "--scenario", str(scenario)]
-    with subprocess.Popen(  # noqa: S603 - our own command
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             endpoint = process.stdout.readline().strip()

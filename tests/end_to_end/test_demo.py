@@ -22,7 +22,7 @@ LONG_ENOUGH = 90.0
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # noqa: S603 — our own demo
+    return subprocess.Popen(
         [sys.executable, "-m", "local.demo", "--json", *options],
         cwd=ROOT,
         env=os.environ | {"TMPDIR": str(folder)},

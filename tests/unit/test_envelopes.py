@@ -1,0 +1,186 @@
+"""A command in each of its envelopes, and what is no envelope at all."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from shared.commands import InvalidCommand, StopTask, read_command
+from shared.envelopes import Incoming, payload_of, read_delivery
+from shared.errors import DeploymentFault
+from tests.fakes import NOW, defaults, delivery
+
+COMMAND = {"command": "stop_task", "command_id": "c-1", "task_id": "2b31"}
+
+
+def sns(message: object) -> dict[str, object]:
+    """Give a notification as SNS puts it into SQS (Developer Guide, sns-message-and-json-formats)."""
+    return {
+        "Type": "Notification",
+        "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
+        "TopicArn": "arn:aws:sns:us-west-2:123456789012:MyTopic",
+        "Message": message,
+        "Timestamp": "2026-11-23T08:49:05.123Z",
+        "SignatureVersion": "1",
+        "Signature": "EXAMPLE",
+        "SigningCertURL": "https://sns.us-west-2.amazonaws.com/SimpleNotificationService.pem",
+        "UnsubscribeURL": "https://sns.us-west-2.amazonaws.com/?Action=Unsubscribe",
+        "MessageAttributes": {"a": {"Type": "String", "Value": "b"}},
+    }
+
+
+def event(detail: object) -> dict[str, object]:
+    """Give an event as a rule sends it to SQS (EventBridge User Guide, eb-events-structure)."""
+    return {
+        "version": "0",
+        "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718",
+        "detail-type": "Stop Requested",
+        "source": "my.deployments",
+        "account": "111122223333",
+        "time": "2026-11-23T08:49:05Z",
+        "region": "us-west-1",
+        "resources": [],
+        "detail": detail,
+    }
+
+
+def payload(body: str | object) -> object:
+    text = body if isinstance(body, str) else json.dumps(body)
+    return payload_of(Incoming(message_id="m-0", body=text, sent_at=NOW))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps(COMMAND),
+        f"\n {json.dumps(COMMAND, indent=1)} \t",
+        json.dumps(sns(json.dumps(COMMAND))),
+        json.dumps(event(COMMAND)),
+    ],
+    ids=["raw", "raw with blanks", "SNS", "EventBridge"],
+)
+def test_a_command_is_taken_out_of_its_envelope(body: str) -> None:
+    command = read_command(payload(body), defaults=defaults())
+    assert isinstance(command, StopTask)
+    assert (command.command_id, command.task_id) == ("c-1", "2b31")
+
+
+def test_a_direct_call_needs_no_envelope() -> None:
+    assert read_command(COMMAND, defaults=defaults()).command_id == "c-1"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"Type": "Notification", "Message": "{}"},
+        {"Type": "SubscriptionConfirmation", "TopicArn": "arn", "Message": "You have chosen to subscribe"},
+        {"Type": "Notification", "TopicArn": "arn", "Message": {"command": "stop_task"}},
+        {"detail": COMMAND},
+        {"detail-type": "Stop Requested", "detail": COMMAND},
+        {"detail-type": 1, "source": "a", "detail": COMMAND},
+        {"detail-type": "a", "source": "b"},
+        event(None),
+        event([COMMAND]),
+        event(json.dumps(COMMAND)),
+        sns(json.dumps(sns(json.dumps(COMMAND)))),
+        [COMMAND],
+        "[]",
+        "null",
+        "1",
+        '"stop"',
+    ],
+    ids=str,
+)
+def test_what_only_resembles_an_envelope_is_no_command(body: object) -> None:
+    with pytest.raises(InvalidCommand):
+        read_command(payload(body), defaults=defaults())
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "should be JSON"),
+        ("stop", "should be JSON"),
+        ("{'command': 'stop_task'}", "should be JSON"),
+        ('{"command": "stop_task",}', "should be JSON"),
+        ('{"command": "stop_task"} {}', "should be JSON"),
+        ("\ufeff{}", "should be JSON"),
+        ('{"attempt": NaN}', "NaN is no JSON"),
+        ('{"attempt": Infinity}', "Infinity is no JSON"),
+        ('{"attempt": -Infinity}', "-Infinity is no JSON"),
+        (f'{{"attempt": {"9" * 5000}}}', "should be JSON: Exceeds the limit"),
+        ('{"all_targets": true, "all_targets": true}', "a key stands there twice"),
+        ('{"tally": {"stopped": 1, "stopped": 2}}', "a key stands there twice"),
+        ('{"targets": ["d1"], "targets": ["d2"]}', "a key stands there twice"),
+        ("[" * 100_000, "should not be nested that deep"),
+        ('{"a":' * 100_000, "should not be nested that deep"),
+    ],
+    ids=lambda text: text[:40],
+)
+@pytest.mark.parametrize("wrapped", [False, True], ids=["raw", "SNS"])
+def test_what_is_no_json_is_refused_in_whichever_envelope(text: str, reason: str, *, wrapped: bool) -> None:
+    with pytest.raises(InvalidCommand, match=reason) as invalid:
+        payload(json.dumps(sns(text)) if wrapped else text)
+    assert [error.loc for error in invalid.value.errors] == [""]
+    assert invalid.value.known.command_id == "m-0"
+    assert all(len(error.msg) <= 512 for error in invalid.value.errors)
+
+
+def test_a_delivery_is_read_message_by_message_with_the_body_intact() -> None:
+    bodies = ["\tnot json ☂", json.dumps(COMMAND)]
+    messages = read_delivery(delivery(*bodies, sent_at=NOW - timedelta(hours=1)), now=NOW)
+    assert messages == tuple(
+        Incoming(message_id=f"m-{n}", body=body, sent_at=NOW - timedelta(hours=1)) for n, body in enumerate(bodies)
+    )
+
+
+@pytest.mark.parametrize("attributes", [{}, {"SentTimestamp": None}])
+def test_a_message_that_does_not_say_when_it_was_sent_was_sent_now(attributes: dict[str, Any]) -> None:
+    event = delivery("{}")
+    event["Records"][0]["attributes"] = attributes
+    assert read_delivery(event, now=NOW)[0].sent_at == NOW
+    del event["Records"][0]["attributes"]
+    assert read_delivery(event, now=NOW)[0].sent_at == NOW
+
+
+def test_the_moment_of_sending_is_in_milliseconds() -> None:
+    event = delivery("{}")
+    event["Records"][0]["attributes"]["SentTimestamp"] = "1523232000123"
+    assert read_delivery(event, now=NOW)[0].sent_at == datetime(2018, 4, 9, 0, 0, 0, 123000, tzinfo=UTC)
+
+
+def _record(**changed: object) -> dict[str, Any]:
+    record = delivery("{}")["Records"][0] | changed
+    return {"Records": [{name: value for name, value in record.items() if value is not ...}]}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        None,
+        [],
+        {},
+        COMMAND,
+        {"Records": None},
+        {"Records": ["a"]},
+        {"Records": [None]},
+        _record(eventSource="aws:sns"),
+        _record(eventSource=...),
+        _record(messageId=...),
+        _record(body=...),
+        _record(attributes=[]),
+        _record(attributes={"SentTimestamp": "soon"}),
+        _record(attributes={"SentTimestamp": "9" * 30}),
+        _record(attributes={"SentTimestamp": "9" * 400}),
+    ],
+)
+def test_any_other_event_is_a_fault_of_the_deployment(event: Any) -> None:
+    with pytest.raises(DeploymentFault, match="check its event source mapping"):
+        read_delivery(event, now=NOW)
+
+
+def test_an_empty_delivery_has_no_messages() -> None:
+    assert read_delivery({"Records": []}, now=NOW) == ()

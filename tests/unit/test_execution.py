@@ -1,0 +1,406 @@
+"""Calls → findings: how often, how wide, how long, and what a fault leaves of it."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import DeploymentFault
+from shared.execution import FIRST_WAIT, LONGEST_WAIT, TRIES, execute
+from shared.findings import Finding, Findings, Reading, Verdict
+from shared.pace import Pace
+from shared.planning import BatchTask, Plan, Stop, StopAll
+from tests.fakes import BATCH, CHECK, NOW, Clock, FakeHuawei
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shared.deadline import Deadline
+    from shared.pace import Turn
+    from shared.planning import Call, Task
+
+    type Asked = Call | tuple[Task, tuple[str, ...]]
+
+V = Verdict
+LATER = NOW + timedelta(hours=1)
+PASSING = Finding(V.UNFINISHED, "IOTDA.000001", "busy")
+UNCLEAR = Finding(V.UNCLEAR)
+
+
+class Huawei(FakeHuawei):
+    """Also keeps when it was asked and how many at once; `before` runs in each call, outside of any lock."""
+
+    def __init__(self, targets: int = 10, clock: Clock | None = None) -> None:
+        super().__init__({BATCH: {f"d{n}": V.RUNS for n in range(targets)}, CHECK: {CHECK.task_id: V.RUNS}})
+        self.clock = clock or Clock()
+        self.before: Callable[[Asked], None] = lambda _: None
+        self.times: list[float] = []
+        self.at_once = 0
+        self.most_at_once = 0
+        self._counting = threading.Lock()
+
+    def stop(self, call: Call, deadline: Deadline) -> dict[str, Finding]:
+        self._count(+1)
+        try:
+            self.before(call)
+            return super().stop(call, deadline)
+        finally:
+            self._count(-1)
+
+    def read(self, task: Task, targets: tuple[str, ...], deadline: Deadline) -> Reading:
+        self._count(+1)
+        try:
+            self.before((task, targets))
+            return super().read(task, targets, deadline)
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self.times += [self.clock.seconds] if change > 0 else []
+            self.at_once += change
+            self.most_at_once = max(self.most_at_once, self.at_once)
+
+    def answer(self, *script: Mapping[str, Finding]) -> None:
+        """Disturb the first stops, one mapping each; later ones are answered by the table."""
+        left = list(script)
+        self.disturb = lambda asked: left.pop(0) if left and not isinstance(asked, tuple) else {}
+
+
+def run(
+    huawei: Huawei,
+    *calls: Call,
+    reads: dict[Task, tuple[str, ...]] | None = None,
+    most: int = 1,
+    seconds: float = 60.0,
+    uniform: Callable[[float, float], float] = lambda _, longest: longest,
+) -> Findings:
+    clock = huawei.clock
+    return execute(
+        Plan(calls, reads or {}),
+        service=huawei,
+        pace=clock.pace(most),
+        deadline=clock.deadline(seconds),
+        patience=clock.patience(uniform),
+    )
+
+
+def stop(*targets: str, expires_in: float = 3600.0, task: Task = BATCH) -> Stop:
+    return Stop(task, targets, NOW + timedelta(seconds=expires_in))
+
+
+def verdicts(findings: Mapping[str, Finding]) -> dict[str, Verdict]:
+    return {target: finding.verdict for target, finding in findings.items()}
+
+
+# --- tries and pauses
+
+
+def test_only_what_is_unfinished_is_sent_again() -> None:
+    huawei = Huawei()
+    huawei.answer({"d1": PASSING, "d2": PASSING}, {"d2": PASSING})
+    found = run(huawei, stop("d0", "d1", "d2"))
+    assert [call.targets for call in huawei.calls if isinstance(call, Stop)] == [
+        ("d0", "d1", "d2"),
+        ("d1", "d2"),
+        ("d2",),
+    ]
+    assert verdicts(found.named[BATCH]) == dict.fromkeys(("d0", "d1", "d2"), V.TAKEN)
+
+
+@pytest.mark.parametrize(("share", "factor"), [("longest", 1.0), ("half", 0.5), ("none", 0.0)])
+def test_pauses_are_of_full_jitter_each_twice_as_long_and_tries_are_bounded(share: str, factor: float) -> None:
+    huawei = Huawei()
+    huawei.disturb = lambda _: {"d0": PASSING}
+    spans: list[tuple[float, float]] = []
+
+    def uniform(shortest: float, longest: float) -> float:
+        spans.append((shortest, longest))
+        return factor * longest
+
+    found = run(huawei, stop("d0"), uniform=uniform)
+    assert len(huawei.calls) == TRIES == 4, share
+    assert spans == [(0.0, FIRST_WAIT), (0.0, 2 * FIRST_WAIT), (0.0, 4 * FIRST_WAIT)]
+    assert huawei.clock.slept == [factor * longest for _, longest in spans]
+    assert 4 * FIRST_WAIT <= LONGEST_WAIT
+    assert found.named[BATCH] == {"d0": PASSING}
+
+
+def test_a_pause_is_at_least_as_long_as_huawei_asked_for() -> None:
+    huawei = Huawei()
+    huawei.answer({"d0": Finding(V.UNFINISHED, retry_after=3.0), "d1": Finding(V.UNFINISHED, retry_after=5.0)})
+    run(huawei, stop("d0", "d1"), uniform=lambda _, longest: longest / 2)
+    assert huawei.clock.slept == [5.0 + FIRST_WAIT / 2]
+
+
+@pytest.mark.parametrize("retry_after", [59.9, 60.0, 3600.0, float("inf")])
+def test_a_pause_that_would_end_after_the_deadline_is_not_begun(retry_after: float) -> None:
+    huawei = Huawei()
+    passing = Finding(V.UNFINISHED, retry_after=retry_after)
+    huawei.disturb = lambda _: {"d0": passing}
+    found = run(huawei, stop("d0"), seconds=60.0)
+    assert (len(huawei.calls), huawei.clock.slept) == (1, [])
+    assert found.named[BATCH] == {"d0": passing}
+
+
+@given(
+    waits=st.lists(st.none() | st.floats(0, 100), min_size=1, max_size=6),
+    seconds=st.floats(0, 100),
+    jitter=st.floats(0, 1),
+    throttled=st.booleans(),
+)
+def test_nothing_is_sent_after_the_deadline(
+    *, waits: list[float | None], seconds: float, jitter: float, throttled: bool
+) -> None:
+    huawei = Huawei()
+    script = iter(waits * TRIES)
+    huawei.disturb = lambda _: {"d0": Finding(V.UNFINISHED, retry_after=next(script), throttled=throttled)}
+    found = run(huawei, stop("d0"), stop("d0"), seconds=seconds, uniform=lambda _, longest: jitter * longest)
+    assert all(time < seconds or time == 0 for time in huawei.times)
+    assert huawei.clock.seconds <= seconds
+    assert len(huawei.calls) <= 2 * TRIES
+    assert verdicts(found.named[BATCH]) == {"d0": V.UNFINISHED}
+
+
+def test_a_call_is_never_sent_once_it_has_expired() -> None:
+    huawei = Huawei()
+    found = run(huawei, stop("d0", expires_in=0), stop("d1"))
+    assert [call.targets for call in huawei.calls if isinstance(call, Stop)] == [("d1",)]
+    assert found.named[BATCH]["d0"].verdict is V.UNFINISHED
+    assert "expired" in str(found.named[BATCH]["d0"].error_msg)
+    assert huawei.clock.slept == []
+
+
+def test_a_call_that_expires_between_two_tries_is_not_sent_again_or_waited_for() -> None:
+    huawei = Huawei()
+    huawei.disturb = lambda _: {"d0": PASSING}
+    found = run(huawei, stop("d0", "d1", expires_in=FIRST_WAIT))
+    assert [call.targets for call in huawei.calls if isinstance(call, Stop)] == [("d0", "d1")]
+    assert verdicts(found.named[BATCH]) == {"d0": V.UNFINISHED, "d1": V.TAKEN}
+    assert huawei.clock.slept == [FIRST_WAIT]
+
+
+def test_a_stop_of_all_is_tried_again_as_a_whole() -> None:
+    huawei = Huawei(2)
+    huawei.answer({"*": PASSING})
+    found = run(huawei, StopAll(BATCH, LATER))
+    assert huawei.calls == [StopAll(BATCH, LATER)] * 2
+    assert verdicts(found.whole[BATCH]) == dict.fromkeys(("*", "d0", "d1"), V.TAKEN)
+    assert found.named == {}
+
+
+# --- faults
+
+
+def raise_fault(_: object) -> None:
+    raise DeploymentFault("the key is wrong")
+
+
+def test_a_fault_halts_every_further_call_and_read() -> None:
+    huawei = Huawei()
+    huawei.before = lambda asked: raise_fault(asked) if isinstance(asked, Stop) and "d1" in asked.targets else None
+    found = run(huawei, stop("d0"), stop("d1"), stop("d2"), stop("d3"), reads={CHECK: (CHECK.task_id,)})
+    assert str(found.fault) == "the key is wrong"
+    assert verdicts(found.named[BATCH]) == {"d0": V.TAKEN}
+    assert (found.read, found.errors) == ({CHECK: {}}, ())
+    assert (len(huawei.times), huawei.reads) == (2, [])
+
+
+class WatchedPace(Pace):
+    """Tells of each thread that comes for a turn."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(most=8, sleep=clock.sleep, uniform=lambda shortest, _: shortest)
+        self.came = threading.Semaphore(0)
+
+    def begin(self, deadline: Deadline) -> Turn | None:
+        self.came.release()
+        return super().begin(deadline)
+
+
+def test_a_fault_halts_those_too_that_wait_for_their_turn() -> None:
+    """Else a key that is refused in the midst of a run would be refused to each of them, and be locked."""
+    huawei = Huawei()
+    clock = huawei.clock
+    pace = WatchedPace(clock)
+    for _ in range(3):  # throttled down to one call at a time
+        turn = pace.begin(clock.deadline())
+        assert turn is not None
+        pace.end(turn, clock.deadline(), throttled=True, retry_after=None)
+    assert pace.allowed == 1
+
+    def fail_when_all_have_come(_: Asked) -> None:
+        assert all(pace.came.acquire(timeout=5) for _ in range(3 + 8))
+        raise_fault(None)
+
+    huawei.before = fail_when_all_have_come
+    found = execute(
+        Plan(tuple(stop(f"d{n}") for n in range(8)), {}),
+        service=huawei,
+        pace=pace,
+        deadline=clock.deadline(),
+        patience=clock.patience(),
+    )
+    assert (str(found.fault), found.errors) == ("the key is wrong", ())
+    assert len(huawei.times) == 1
+
+
+def test_an_unexpected_error_in_one_call_leaves_the_findings_of_the_others() -> None:
+    huawei = Huawei()
+    error = ValueError("a defect of ours")
+
+    def before(asked: Asked) -> None:
+        if isinstance(asked, Stop) and asked.targets == ("d1",):
+            raise error
+
+    huawei.before = before
+    found = run(huawei, stop("d0"), stop("d1"), stop("d2"), most=3)
+    assert verdicts(found.named[BATCH]) == {"d0": V.TAKEN, "d2": V.TAKEN}
+    assert (found.errors, found.fault) == ((error,), None)
+
+
+def test_an_unexpected_error_in_one_read_leaves_the_findings_of_the_others() -> None:
+    huawei = Huawei()
+    error = ValueError("a defect of ours")
+
+    def before(asked: Asked) -> None:
+        if asked == (BATCH, ("d0",)):
+            raise error
+
+    huawei.before = before
+    found = run(huawei, reads={BATCH: ("d0",), CHECK: (CHECK.task_id,)})
+    assert (found.read, found.errors) == ({BATCH: {}, CHECK: {CHECK.task_id: Finding(V.RUNS)}}, (error,))
+
+
+# --- side by side
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_as_many_calls_are_in_flight_as_are_allowed_and_never_more(most: int) -> None:
+    huawei = Huawei(20)
+    together = threading.Barrier(most)
+
+    def before(_: Asked) -> None:
+        together.wait(5)
+
+    huawei.before = before
+    found = run(huawei, *(stop(f"d{n}") for n in range(10)), most=most)
+    assert huawei.most_at_once == most
+    assert set(verdicts(found.named[BATCH]).values()) == {V.TAKEN}
+    assert len(found.named[BATCH]) == 10
+
+
+@pytest.mark.parametrize("proven_by", [1, 2, 10])
+def test_calls_go_alone_until_huawei_has_accepted_the_credentials(proven_by: int) -> None:
+    huawei = Huawei(20)
+    huawei.is_proven = False
+    counted: list[int] = []
+
+    def before(_: Asked) -> None:
+        if not huawei.is_proven:
+            threading.Event().wait(0.05)  # time enough for others to come, if they may
+        counted.append(huawei.at_once)
+        huawei.is_proven = len(counted) >= proven_by
+
+    huawei.before = before
+    run(huawei, *(stop(f"d{n}") for n in range(10)), most=4)
+    assert counted[:proven_by] == [1] * proven_by
+    assert len(counted) == 10
+
+
+def test_a_wrong_key_is_found_out_by_one_call() -> None:
+    huawei = Huawei()
+    huawei.is_proven = False
+
+    def before(_: Asked) -> None:
+        threading.Event().wait(0.05)  # time enough for others to come, if they may
+        raise_fault(None)
+
+    huawei.before = before
+    found = run(huawei, *(stop(f"d{n}") for n in range(10)), reads={CHECK: (CHECK.task_id,)}, most=8)
+    assert found.fault is not None
+    assert len(huawei.times) == 1
+
+
+# --- reads
+
+
+def test_unclear_answers_of_a_task_are_pooled_into_one_read() -> None:
+    huawei = Huawei(250)
+    huawei.disturb = lambda asked: {} if isinstance(asked, tuple) else {"d0": UNCLEAR, "d100": UNCLEAR, "d101": UNCLEAR}
+    calls = [stop(*(f"d{n}" for n in range(start, start + 100))) for start in (0, 100)]
+    found = run(huawei, *calls, reads={BATCH: ("d249", "d0")})
+    assert huawei.reads == [(BATCH, ("d249", "d0", "d100", "d101"))]
+    settled = verdicts(found.named[BATCH])
+    # They still run, without a word of Huawei's against it: tried again by whoever comes after.
+    assert [settled[target] for target in ("d0", "d1", "d100")] == [V.UNFINISHED, V.TAKEN, V.UNFINISHED]
+    assert V.UNCLEAR not in settled.values()
+
+
+def test_an_unclear_stop_of_all_is_settled_by_the_task_s_own_state() -> None:
+    huawei = Huawei(2)
+    huawei.disturb = lambda asked: {} if isinstance(asked, tuple) else {"*": UNCLEAR}
+    found = run(huawei, StopAll(BATCH, LATER))
+    assert huawei.reads == [(BATCH, ("*",))]
+    assert verdicts(found.whole[BATCH]) == {"*": V.UNFINISHED}
+
+
+def test_a_read_is_tried_again_for_what_a_passing_fault_left() -> None:
+    huawei = Huawei()
+    script = [{"d1": PASSING}, {"d1": PASSING}]
+    huawei.disturb = lambda _: script.pop(0) if script else {}
+    found = run(huawei, reads={BATCH: ("d0", "d1")})
+    assert huawei.reads == [(BATCH, ("d0", "d1")), (BATCH, ("d1",)), (BATCH, ("d1",))]
+    assert verdicts(found.read[BATCH]) == {"d0": V.RUNS, "d1": V.RUNS}
+
+
+def test_reads_are_bounded_like_calls() -> None:
+    huawei = Huawei()
+    huawei.disturb = lambda _: {"d0": PASSING}
+    found = run(huawei, reads={BATCH: ("d0",)})
+    assert len(huawei.reads) == TRIES
+    assert found.read == {BATCH: {"d0": PASSING}}
+
+
+def test_what_a_read_still_takes_is_read_too_side_by_side() -> None:
+    class Paged(Huawei):
+        def read(self, task: Task, targets: tuple[str, ...], deadline: Deadline) -> Reading:
+            first, *others = targets
+            reading = super().read(task, (first,), deadline)
+            return Reading(reading.findings, tuple(lambda d, t=t: self.read(task, (t,), d) for t in others))  # type: ignore[misc]
+
+    huawei = Paged(20)
+    found = run(huawei, reads={BATCH: tuple(f"d{n}" for n in range(9))}, most=3)
+    assert len(huawei.reads) == 9
+    assert huawei.most_at_once <= 3
+    assert verdicts(found.read[BATCH]) == {f"d{n}": V.RUNS for n in range(9)}
+
+
+def test_what_could_not_be_read_back_has_no_finding() -> None:
+    huawei = Huawei()
+    huawei.disturb = lambda asked: {} if isinstance(asked, tuple) else {"d0": UNCLEAR}
+    huawei.before = lambda asked: raise_fault(asked) if isinstance(asked, tuple) else None
+    found = run(huawei, stop("d0", "d1"))
+    assert verdicts(found.named[BATCH]) == {"d1": V.TAKEN}
+    assert found.fault is not None
+
+
+def test_tasks_and_kinds_are_kept_apart() -> None:
+    other = BatchTask("project-2", None, BATCH.task_id)
+    huawei = Huawei(1)
+    found = run(huawei, stop("d0"), stop("d0", task=other), stop(CHECK.task_id, task=CHECK), StopAll(BATCH, LATER))
+    assert {task: verdicts(each) for task, each in found.named.items()} == {
+        BATCH: {"d0": V.TAKEN},
+        other: {"d0": V.NOT_FOUND},
+        CHECK: {CHECK.task_id: V.TAKEN},
+    }
+    assert verdicts(found.whole[BATCH]) == {"*": V.TAKEN}
+
+
+def test_an_empty_plan_asks_nothing() -> None:
+    assert run(Huawei()) == Findings()

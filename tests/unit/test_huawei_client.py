@@ -1,0 +1,369 @@
+"""One signed request: which key signs, what is told of the answer, and what never gets out."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from huaweicloudsdkcore.exceptions import exceptions as sdk_exceptions
+from huaweicloudsdkcore.signer.signer import DerivationAKSKSigner, Signer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import DeploymentFault
+from shared.findings import Verdict
+from shared.http import NoAnswer, NoSuchHost, Response
+from shared.huawei.client import LONGEST_RETRY_AFTER, SHORTEST_CALL, DerivedSigning, Reply, read_reply
+from shared.huawei.credentials import Credentials, FixedCredentials, SecretCredentials
+from shared.huawei.faults import Fault
+from tests.fakes import KEY, NOW, Clock, FakeAws, FakeHttp, client_over, response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from shared.huawei.client import HuaweiClient
+
+EXPIRED = response({"error_code": "APIGW.0301", "error_msg": "verify aksk signature fail"}, 401)
+OK = response()
+SECRETS = (KEY.sk, str(KEY.security_token), "SK-2-very-secret", "SK-3-very-secret")
+
+
+def ask(client: HuaweiClient, *, project_id: str | None = None, seconds: float = 60.0) -> Reply | NoAnswer:
+    return client.request("POST", "/v2/tasks/t/stop", deadline=Clock().deadline(seconds), project_id=project_id)
+
+
+def rotating(*keys: str) -> SecretCredentials:
+    """Give credentials whose secret says another of `keys` at each read, the last for ever."""
+    secrets = [json.dumps({"ak": f"AK-{key}", "sk": f"SK-{key}-very-secret"}) for key in keys]
+    return SecretCredentials(secrets=FakeAws(secrets={"s": secrets}), secret_id="s")
+
+
+class Gate:
+    """An `HttpSender` that refuses all keys but `good`; `together` requests must have come before one is answered."""
+
+    def __init__(self, *, together: int, good: str | None) -> None:
+        self._good = good
+        self._together = threading.Barrier(together)
+        self.by_key: dict[str, int] = {}
+
+    def send(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout: float
+    ) -> Response:
+        assert (method, url, body, timeout > 0) == ("POST", "https://huawei.example/v2/tasks/t/stop", b"", True)
+        key = headers["Authorization"].partition("Access=")[2].partition(",")[0]
+        self.by_key[key] = self.by_key.get(key, 0) + 1
+        if key == "AK-1":
+            self._together.wait(10)
+        return OK if key == self._good else EXPIRED
+
+
+# --- refused credentials
+
+
+def test_a_refusal_is_tried_once_more_with_a_renewed_key() -> None:
+    http = FakeHttp(EXPIRED, OK)
+    assert isinstance(ask(client_over(http, credentials=rotating("1", "2"))), Reply)
+    assert ["Access=AK-1," in http.sent[0].headers["Authorization"], len(http.sent)] == [True, 2]
+    assert "Access=AK-2," in http.sent[1].headers["Authorization"]
+
+
+def test_a_renewed_key_that_is_refused_too_is_the_deployment_s_fault_after_two_requests() -> None:
+    http = FakeHttp(EXPIRED)
+    with pytest.raises(DeploymentFault, match=r"refused the credentials .401 APIGW.0301: verify aksk"):
+        ask(client_over(http, credentials=rotating("1", "2", "3")))
+    assert len(http.sent) == 2
+
+
+@pytest.mark.parametrize("credentials", [FixedCredentials(KEY), rotating("1")], ids=["fixed", "unchanged secret"])
+def test_without_another_key_a_refusal_is_the_deployment_s_fault_after_one_request(credentials: Any) -> None:
+    http = FakeHttp(EXPIRED)
+    with pytest.raises(DeploymentFault, match=r"check that the key is active.*project project-1.*plain signing"):
+        ask(client_over(http, credentials=credentials))
+    assert len(http.sent) == 1
+
+
+def test_the_fault_names_the_kind_of_signing_that_was_refused() -> None:
+    client = client_over(FakeHttp(EXPIRED), derived=DerivedSigning("cn-north-4", "iotdm"))
+    with pytest.raises(DeploymentFault, match="derived signing"):
+        ask(client)
+
+
+@pytest.mark.parametrize(("good", "tries"), [(None, 1), ("AK-2", 16)], ids=["bad", "good"])
+def test_sixteen_threads_refused_at_once_try_a_bad_new_key_once_and_a_good_one_each(
+    good: str | None, tries: int
+) -> None:
+    gate = Gate(together=16, good=good)
+    client = client_over(gate, credentials=rotating("1", "2"))
+
+    def outcome(_: int) -> str:
+        try:
+            return type(ask(client)).__name__
+        except DeploymentFault:
+            return "fault"
+
+    with ThreadPoolExecutor(16) as threads:
+        outcomes = set(threads.map(outcome, range(16)))
+    assert gate.by_key == {"AK-1": 16, "AK-2": tries}
+    assert outcomes == ({"Reply"} if good else {"fault"})
+
+
+def test_a_key_mended_after_it_was_refused_is_taken_up_by_the_same_process() -> None:
+    http = FakeHttp(EXPIRED, EXPIRED, EXPIRED, OK)
+    client = client_over(http, credentials=rotating("1", "2", "3"))
+    with pytest.raises(DeploymentFault):
+        ask(client)
+    assert isinstance(ask(client), Reply)
+    assert [each.headers["Authorization"].split("Access=AK-")[1][0] for each in http.sent] == list("1223")
+
+
+@pytest.mark.parametrize(
+    ("answers", "proven"),
+    [
+        ([OK], True),
+        ([OK, EXPIRED], False),
+        ([response({"error_code": "CC.00050010"}, 403)], True),
+        ([response({"error_code": "IOTDA.014223"}, 404)], True),
+        # Said before anybody looked at the credentials:
+        ([response(b"<html>", 502)], False),
+        ([response({"error_code": "APIGW.0308"}, 429)], False),
+        ([response({"error_code": "APIGW.0101"}, 404)], False),
+        ([NoAnswer("cut")], False),
+        ([OK, response(b"<html>", 502)], True),
+    ],
+)
+def test_credentials_are_proven_by_an_answer_that_needed_them(
+    answers: list[Response | Exception], *, proven: bool
+) -> None:
+    client = client_over(FakeHttp(*answers))
+    for _ in answers:
+        try:
+            ask(client)
+        except DeploymentFault:
+            continue
+    assert client.is_proven is proven
+
+
+# --- what is sent
+
+
+def test_the_project_header_follows_the_project_of_the_path() -> None:
+    http = FakeHttp(OK)
+    client = client_over(http)
+    ask(client)
+    ask(client, project_id="project-2")
+    assert [each.headers["X-Project-Id"] for each in http.sent] == ["project-1", "project-2"]
+
+
+def test_a_call_takes_no_longer_than_is_left_and_does_not_begin_when_too_little_is() -> None:
+    http = FakeHttp(OK)
+    ask(client_over(http), seconds=7.5)
+    assert [each.timeout for each in http.sent] == [7.5]
+    late = ask(client_over(http), seconds=SHORTEST_CALL - 0.1)
+    assert isinstance(late, NoAnswer)
+    assert len(http.sent) == 1
+
+
+def test_no_answer_is_given_back_and_a_wrong_host_is_the_deployment_s_fault() -> None:
+    assert isinstance(ask(client_over(FakeHttp(NoAnswer("read timed out")))), NoAnswer)
+    with pytest.raises(DeploymentFault, match=r"huawei.example cannot be reached; check the endpoint"):
+        ask(client_over(FakeHttp(NoSuchHost("Name or service not known"))))
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, "APIG.0101"), (403, "IOTDA.000021"), (200, "CC.00050007")])
+def test_an_error_that_is_no_task_s_fault_is_the_deployment_s(status: int, code: str) -> None:
+    with pytest.raises(DeploymentFault, match=f"huawei.example answered {status} {code}: no; check the endpoint"):
+        ask(client_over(FakeHttp(response({"error_code": code, "error_msg": "no"}, status))))
+
+
+# --- what is read
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("3", 3.0),
+        (" 3 ", 3.0),
+        ("0", 0.0),
+        ("Mon, 23 Nov 2026 08:49:35 GMT", 30 - 0.123),
+        ("Mon, 23 Nov 2026 08:48:00 GMT", 0.0),
+        ("Mon, 23 Nov 2026 16:49:35 +0800", 30 - 0.123),
+        # Longer than anybody waits, or nothing that can be read.
+        ("9" * 400, LONGEST_RETRY_AFTER),
+        ("Mon, 23 Nov 2126 08:49:35 GMT", LONGEST_RETRY_AFTER),
+        ("-3", None),
+        ("3.5", None),
+        ("soon", None),
+        ("", None),
+        ("Mon, 23 Nov 2026 08:49:35", None),
+        ("Mon, 23 Nov 2026 99999999999999999999:00:00 GMT", None),
+        ("Mon, 23 Nov 2026 08:49:35 +99999999999999999999", None),
+    ],
+)
+def test_retry_after_is_read_in_both_its_forms(value: str | None, seconds: float | None) -> None:
+    answer = response({"error_code": "APIGW.0308"}, 429, **({} if value is None else {"retry_after": value}))
+    read = read_reply(answer, now=NOW).retry_after
+    assert read == (None if seconds is None else pytest.approx(seconds))
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=255), max_size=60))
+def test_no_retry_after_raises_or_asks_for_more_than_the_longest(value: str) -> None:
+    read = read_reply(response(retry_after=value), now=NOW).retry_after
+    assert read is None or 0 <= read <= LONGEST_RETRY_AFTER
+
+
+MALFORMED = {
+    "html": b"<html><body>502 Bad Gateway</body></html>",
+    "cut off": b'{"targets": [{"target": "d1", "status": "suc',
+    "deep": b"[" * 100_000 + b"]" * 100_000,
+    "deep message": b'{"error_code": "C", "error_msg": ' + b"[" * 9_000 + b"]" * 9_000 + b"}",
+    "huge integer": b'{"error_code": ' + b"9" * 5_000 + b"}",
+    "large integer": b'{"error_code": ' + b"9" * 4_000 + b"}",
+    "NaN": b'{"error_code": NaN, "error_msg": Infinity}',
+    "an array": b'[{"error_code": "C"}]',
+    "a string": b'"error_code"',
+    "a number": b"0",
+    "invalid UTF-8": b'{"error_code": "\xff\xfe"}',
+    "UTF-16": '{"error_code": "C"}'.encode("utf-16"),
+    "a lone surrogate": b'{"error_code": "C\\ud800", "error_msg": "\\udfff"}',
+    "control characters": b'{"error_code": "C\\u0000", "error_msg": "\\u001b[2J"}',
+    "wrong types": b'{"error_code": {"a": 1}, "error_msg": ["a"], "code": true, "errorCode": null}',
+    "nothing": b"",
+    "blanks": b" \r\n",
+    "null": b"null",
+}
+
+
+@pytest.mark.parametrize("status", [200, 204, 302, 400, 429, 500])
+@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
+def test_no_body_raises_and_its_words_fit_into_an_event(body: bytes, status: int) -> None:
+    reply = read_reply(response(body, status, x_request_id="r" * 9_000), now=NOW)
+    finding = reply.finding(Verdict.UNCLEAR)
+    assert len((finding.error_code or "").encode()) <= 64 * 4
+    assert len((finding.error_msg or "").encode()) <= 300 * 4
+    assert len(finding.request_id or "") == 64
+    assert (finding.error_msg or "").isprintable()
+
+
+_WORDS = st.sampled_from(["error_code", "error_msg", "errorCode", "code", "message"]) | st.text(max_size=3)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORDS, inner, max_size=4),
+)
+
+
+@given(st.integers(100, 599), st.binary(max_size=200) | _JSON)
+def test_no_answer_at_all_raises(status: int, body: object) -> None:
+    reply = read_reply(response(body, status), now=NOW)
+    assert reply.fault is None or isinstance(reply.fault, Fault)
+
+
+@pytest.mark.parametrize("body", [b"null", b"", b" "], ids=["null", "empty", "blank"])
+def test_null_and_nothing_are_both_an_empty_answer(body: bytes) -> None:
+    reply = read_reply(response(body), now=NOW)
+    assert (reply.is_json, reply.json, reply.fault) == (True, None, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        ({"error_code": "C.1", "error_msg": "m"}, "C.1", "m"),
+        ({"errorCode": "C.1", "errorMsg": "m"}, "C.1", "m"),
+        ({"code": "C.1", "message": "m"}, "C.1", "m"),
+        ({"code": 403, "message": "m"}, "403", "m"),
+        ({"error": {"code": "C.1", "message": "m"}}, "C.1", "m"),
+        ({"error": {"error_code": "C.1", "error_msg": "m"}, "other": 1}, "C.1", "m"),
+        ({"error_code": "C.1"}, "C.1", None),
+        ({"error_code": "", "error_msg": "m"}, None, None),
+        ({"error_code": True, "error_msg": "m"}, None, None),
+        ({"detail": "m"}, None, None),
+    ],
+)
+def test_an_error_is_found_in_every_shape_that_the_sdk_knows(
+    body: object, code: str | None, message: str | None
+) -> None:
+    reply = read_reply(response(body, 400), now=NOW)
+    assert (reply.error_code, reply.error_msg) == (code, message)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"error_code": "CC.00050006", "error_msg": "m"}, "CC.00050006"),
+        ({"errorCode": "CC.00050006"}, "CC.00050006"),
+        ({"code": "200", "message": "ok"}, None),
+        ({"batchtask": {"error_code": "IOTDA.1"}}, None),
+        ({"error_code": None, "error_msg": None}, None),
+        ({"error_code": ""}, None),
+    ],
+)
+def test_in_a_200_only_huawei_s_own_words_at_the_top_are_an_error(body: object, code: str | None) -> None:
+    assert read_reply(response(body), now=NOW).error_code == code
+
+
+def test_what_is_no_json_is_quoted_for_the_operator() -> None:
+    assert read_reply(response(MALFORMED["html"], 502), now=NOW).error_msg == MALFORMED["html"].decode()
+
+
+def test_a_fault_of_the_deployment_is_no_finding() -> None:
+    with pytest.raises(ValueError, match="says nothing about a target"):
+        read_reply(EXPIRED, now=NOW).finding_by_table()
+
+
+# --- the seam to the SDK
+
+
+def sdk_errors() -> Iterator[Exception]:
+    """One of each exception class of the SDK, with the secret key in its text."""
+    kinds: list[Any] = [kind for _, kind in inspect.getmembers(sdk_exceptions, inspect.isclass)]
+    for kind in kinds:
+        if issubclass(kind, sdk_exceptions.ServiceResponseException):
+            yield kind(500, sdk_exceptions.SdkError(error_msg=KEY.sk))
+        elif issubclass(kind, Exception):
+            yield kind(KEY.sk)
+
+
+def test_the_sdk_s_exceptions_are_known() -> None:
+    assert len({type(error) for error in sdk_errors()}) == 13
+
+
+@pytest.mark.parametrize(
+    "error", [*sdk_errors(), ValueError(KEY.sk), KeyError(KEY.sk)], ids=lambda error: type(error).__name__
+)
+@pytest.mark.parametrize("derived", [None, DerivedSigning("cn-north-4", "iotdm")], ids=["plain", "derived"])
+def test_whatever_the_signer_raises_is_the_deployment_s_fault_without_the_key(
+    error: Exception, derived: DerivedSigning | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sign(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Signer if derived is None else DerivationAKSKSigner, "sign", sign)
+    http = FakeHttp(OK)
+    with pytest.raises(DeploymentFault, match=f"could not be signed .{type(error).__name__}.; check the keys") as fault:
+        ask(client_over(http, derived=derived))
+    assert KEY.sk not in "".join(traceback.format_exception(fault.value))
+    assert http.sent == []
+
+
+# --- secrets
+
+
+def test_no_repr_and_no_error_holds_a_secret() -> None:
+    http = FakeHttp(EXPIRED)
+    source = rotating("2", "3")
+    client = client_over(http, credentials=source)
+    fixed = client_over(FakeHttp(EXPIRED))
+    shown = [repr(each) for each in (KEY, FixedCredentials(KEY), source, client, fixed, vars(client), vars(fixed))]
+    for each in (client, fixed):
+        with pytest.raises(DeploymentFault) as fault:
+            ask(each)
+        shown += [str(fault.value), "".join(traceback.format_exception(fault.value))]
+    with pytest.raises(DeploymentFault) as fault:
+        Credentials("AK-1", f"{KEY.sk}\n")
+    shown += ["".join(traceback.format_exception(fault.value))]
+    assert [secret for secret in SECRETS if any(secret in text for text in shown)] == []

@@ -1,0 +1,263 @@
+"""Settings: every variable missing, empty and wrong; what an error names and never shows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import pytest
+from huaweicloudsdkcodeartscheck.v2.region.codeartscheck_region import CodeArtsCheckRegion
+from huaweicloudsdkiotda.v5.region.iotda_region import IoTDARegion
+from pydantic import ValidationError
+
+from shared.errors import DeploymentFault
+from shared.huawei.credentials import FixedCredentials, SecretCredentials
+from shared.settings import QueueFunctionSettings, StopTargetsSettings, StopTaskSettings, read_settings
+from shared.wiring import _credentials
+from tests.fakes import ENVIRONMENT, Clock, FakeAws
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KINDS = [StopTaskSettings, StopTargetsSettings]
+REQUIRED = [name for name in ENVIRONMENT if name not in {"HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK"}]
+AK, SK, TOKEN = (f"HUAWEICLOUD_SDK_{name}" for name in ("AK", "SK", "SECURITY_TOKEN"))
+SECRET = "HUAWEICLOUD_SECRET_ID"
+LAMBDA = "AWS_LAMBDA_FUNCTION_NAME"
+SWITCH = "HUAWEICLOUD_KEYS_IN_ENVIRONMENT"
+UNSHOWN = "never-shown"
+
+
+def settings(
+    changed: Mapping[str, str] = MappingProxyType({}),
+    *,
+    kind: type[QueueFunctionSettings] = StopTargetsSettings,
+    without: tuple[str, ...] = (),
+) -> QueueFunctionSettings:
+    environment = {**ENVIRONMENT, **changed}
+    return read_settings(kind, {name: value for name, value in environment.items() if name not in without})
+
+
+def test_the_defaults_are_the_contract_s() -> None:
+    read = settings()
+    assert (read.command_ttl, read.max_attempts, read.concurrent_calls) == (timedelta(hours=1), 8, 8)
+    assert (read.lets_stop_all, read.default_instance_id) == (False, None)
+    assert read.huawei_endpoint == "https://iotda.cn-north-4.myhuaweicloud.com"
+    assert settings(kind=StopTaskSettings).huawei_endpoint == "https://codearts-check.cn-north-4.myhuaweicloud.com"
+
+
+def test_what_is_given_is_taken() -> None:
+    read = settings(
+        {
+            "IOTDA_ENDPOINT": "https://abc.st1.iotda-app.cn-north-4.myhuaweicloud.com/",
+            "IOTDA_INSTANCE_ID": "instance-1",
+            "ALLOW_STOP_ALL": "true",
+            "COMMAND_TTL_SECONDS": "60",
+            "MAX_ATTEMPTS": "15",
+            "CONCURRENT_CALLS": "64",
+        }
+    )
+    assert read.huawei_endpoint == "https://abc.st1.iotda-app.cn-north-4.myhuaweicloud.com"
+    assert (read.default_instance_id, read.lets_stop_all) == ("instance-1", True)
+    assert (read.command_ttl, read.max_attempts, read.concurrent_calls) == (timedelta(minutes=1), 15, 64)
+
+
+@pytest.mark.parametrize("region", sorted(CodeArtsCheckRegion.static_fields))
+def test_a_region_s_own_address_is_the_official_client_s_for_checks(region: str) -> None:
+    official = CodeArtsCheckRegion.value_of(region).endpoints
+    assert settings({"HUAWEICLOUD_REGION": region}, kind=StopTaskSettings).huawei_endpoint in official
+
+
+@pytest.mark.parametrize("region", sorted(IoTDARegion.static_fields))
+def test_a_region_s_own_address_is_the_official_client_s_for_iotda(region: str) -> None:
+    assert settings({"HUAWEICLOUD_REGION": region}).huawei_endpoint in IoTDARegion.value_of(region).endpoints
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_required_variable_that_is_missing_or_empty_is_named(kind: type[QueueFunctionSettings], name: str) -> None:
+    with pytest.raises(DeploymentFault, match=f"^the settings are not right: {name}: Field required$"):
+        settings(kind=kind, without=(name,))
+    with pytest.raises(DeploymentFault, match=f"^the settings are not right: {name}: Field required$"):
+        settings({name: ""}, kind=kind)
+
+
+def test_all_that_is_missing_is_named_at_once() -> None:
+    with pytest.raises(DeploymentFault) as fault:
+        read_settings(StopTargetsSettings, {})
+    assert [name for name in REQUIRED if f"{name}: Field required" not in str(fault.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HUAWEICLOUD_REGION", UNSHOWN),
+        ("HUAWEICLOUD_REGION", "cn-north-4/never-shown"),
+        ("HUAWEICLOUD_REGION", "cn-north-4\n"),
+        ("HUAWEICLOUD_REGION", "cn-north-٤"),
+        ("HUAWEICLOUD_SDK_PROJECT_ID", "never shown"),
+        ("HUAWEICLOUD_SDK_PROJECT_ID", "p/../q"),
+        ("HUAWEICLOUD_SDK_PROJECT_ID", "p" * 65),
+        ("IOTDA_INSTANCE_ID", "never shown"),
+        ("IOTDA_INSTANCE_ID", "i" * 37),
+        *(
+            (name, value)
+            for name in ("COMMAND_TTL_SECONDS", "MAX_ATTEMPTS", "CONCURRENT_CALLS")
+            for value in (UNSHOWN, "0", "-1", "1.5", "1e3", "9" * 400, "nan")
+        ),
+        ("COMMAND_TTL_SECONDS", "31536001"),
+        ("MAX_ATTEMPTS", "16"),
+        ("CONCURRENT_CALLS", "65"),
+    ],
+)
+def test_a_wrong_value_is_named_and_not_shown(name: str, value: str) -> None:
+    with pytest.raises(DeploymentFault, match=f"^the settings are not right: {name}: ") as fault:
+        settings({name: value})
+    assert UNSHOWN not in str(fault.value)
+    assert fault.value.__cause__ is None
+
+
+ENDPOINTS = [("CODEARTS_CHECK_ENDPOINT", StopTaskSettings), ("IOTDA_ENDPOINT", StopTargetsSettings)]
+
+
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("https://iotda.cn-north-4.myhuaweicloud.com", None),
+        ("https://iotda.cn-north-4.myhuaweicloud.com/", "https://iotda.cn-north-4.myhuaweicloud.com"),
+        ("HTTPS://IoTDA.cn-north-4.MyHuaweiCloud.com", "https://iotda.cn-north-4.myhuaweicloud.com"),
+        ("https://host:8443", None),
+        ("https://[2001:db8::1]:443", None),
+        ("http://127.0.0.1:8080", None),
+        ("http://127.8.9.1", None),
+        ("http://localhost:1", None),
+        ("http://[::1]:8080", None),
+    ],
+)
+@pytest.mark.parametrize(("name", "kind"), ENDPOINTS)
+def test_an_endpoint_is_a_host_and_nothing_more(
+    name: str, kind: type[QueueFunctionSettings], url: str, taken: str | None
+) -> None:
+    assert settings({name: url}, kind=kind).huawei_endpoint == (taken or url)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://never-shown.example", "should be https"),
+        ("http://iotda.cn-north-4.myhuaweicloud.com", "should be https"),
+        ("http://169.254.169.254", "should be https"),
+        ("http://127.0.0.1.never-shown.example", "should be https"),
+        ("http://localhost.never-shown.example", "should be https"),
+        ("http://0.0.0.0", "should be https"),
+        ("http://127.1", "should be https"),
+        ("http://[::]", "should be https"),
+        ("http://[::::]", "should be https"),
+        *(
+            (url, "should be https://host, without a path")
+            for url in (
+                "never-shown.example",
+                "//never-shown.example",
+                "ftp://never-shown.example",
+                "https://",
+                "https:///path",
+                "https://host/never-shown",
+                "https://host//",
+                "https://host?never-shown",
+                "https://host#never-shown",
+                "https://never-shown@host",
+                "https://:never-shown@host",
+                "https://user:never-shown@host",
+                "http://127.0.0.1@never-shown.example",
+                "http://127.0.0.1\\@never-shown.example",
+                "https://never shown",
+                "https://host\n",
+                "https://host\r\nX-Evil: 1",
+                "https://host:",
+                "https://host:never-shown",
+                "https://host:٤٤٣",
+                "https://[::1",
+                "https://höst",
+                "https://ho℀st.never-shown",
+                " https://host",
+            )
+        ),
+    ],
+)
+@pytest.mark.parametrize(("name", "kind"), ENDPOINTS)
+def test_any_other_endpoint_is_named_and_not_shown(
+    name: str, kind: type[QueueFunctionSettings], url: str, reason: str
+) -> None:
+    with pytest.raises(DeploymentFault, match=f"^the settings are not right: {name}: .*{reason}") as fault:
+        settings({name: url}, kind=kind)
+    assert UNSHOWN not in str(fault.value)
+
+
+@pytest.mark.parametrize("value", ["false", "True", "TRUE", "1", "yes", "on", "t", " true", "never-shown"])
+def test_only_true_lets_stop_all_through(value: str) -> None:
+    assert not settings({"ALLOW_STOP_ALL": value}).lets_stop_all
+
+
+def test_a_check_function_never_stops_all() -> None:
+    assert not settings({"ALLOW_STOP_ALL": "true"}, kind=StopTaskSettings).lets_stop_all
+
+
+# --- credentials
+
+
+@pytest.mark.parametrize("switch", ["", "false", "True", "1", "yes"])
+def test_keys_in_the_environment_are_refused_in_lambda_unless_the_switch_says_true(switch: str) -> None:
+    with pytest.raises(DeploymentFault, match=f"are for local use; in Lambda give {SECRET}.*{SWITCH}=true"):
+        settings({LAMBDA: "stop", SWITCH: switch, SECRET: "s"})
+    assert settings({LAMBDA: "stop", SWITCH: "true"}).ak == "AK"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{AK: UNSHOWN}, {SK: UNSHOWN}, {AK: UNSHOWN, SK: ""}, {TOKEN: UNSHOWN}, {SK: UNSHOWN, TOKEN: UNSHOWN}],
+    ids="+".join,
+)
+@pytest.mark.parametrize("secret", ["", "s"], ids=["alone", "with a secret"])
+def test_half_a_key_is_refused_and_not_shown(given: dict[str, str], secret: str) -> None:
+    environment = {name: ENVIRONMENT[name] for name in REQUIRED} | given | {SECRET: secret}
+    with pytest.raises(DeploymentFault, match=f"{AK} and {SK} are given both or not at all") as fault:
+        read_settings(StopTaskSettings, environment)
+    assert UNSHOWN not in str(fault.value)
+
+
+def test_without_credentials_the_error_names_the_ways_to_give_them() -> None:
+    with pytest.raises(DeploymentFault, match=f"no credentials.*{AK} and {SK}.*{SECRET}.*HUAWEICLOUD_OIDC"):
+        settings(without=(AK, SK))
+
+
+@pytest.mark.parametrize(
+    ("given", "keys"),
+    [
+        ({AK: "AK-1", SK: "SK-1"}, ("AK-1", "SK-1", None)),
+        ({AK: "AK-1", SK: "SK-1", TOKEN: "T-1"}, ("AK-1", "SK-1", "T-1")),
+        ({AK: "AK-1", SK: "SK-1", SECRET: "s"}, ("AK-1", "SK-1", None)),
+        ({SECRET: "s"}, ("AK-2", "SK-2", None)),
+    ],
+    ids=["keys", "temporary keys", "keys before the secret", "the secret"],
+)
+def test_credentials_are_taken_in_the_order_of_the_contract(
+    given: dict[str, str], keys: tuple[str, str, str | None]
+) -> None:
+    environment = {name: ENVIRONMENT[name] for name in REQUIRED} | given
+    aws = FakeAws(secrets={"s": ['{"ak": "AK-2", "sk": "SK-2"}']})
+    source = _credentials(read_settings(StopTaskSettings, environment), aws)  # type: ignore[arg-type]
+    current = source.current(Clock().deadline())
+    assert (current.ak, current.sk, current.security_token) == keys
+    assert isinstance(source, FixedCredentials if AK in given else SecretCredentials)
+
+
+def test_not_even_the_validation_s_own_error_shows_a_value() -> None:
+    with pytest.raises(ValidationError) as error:
+        StopTaskSettings.model_validate({**ENVIRONMENT, SK: UNSHOWN, "MAX_ATTEMPTS": UNSHOWN})
+    assert UNSHOWN not in str(error.value)
+
+
+def test_no_repr_of_the_settings_shows_a_secret() -> None:
+    read = settings({SK: UNSHOWN, TOKEN: UNSHOWN})
+    assert UNSHOWN not in f"{read!r} {read} {read.model_dump()} {read.model_dump_json()}"
