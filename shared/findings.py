@@ -36,6 +36,8 @@ class Verdict(Enum):
     """Huawei does not know it."""
     REFUSED = auto()
     """Huawei knows it and says no."""
+    DENIED = auto()
+    """Huawei says no with a code that no page explains, and it runs; it may also be a stop on its way, not yet seen."""
     UNFINISHED = auto()
     """A passing fault, or never tried for lack of time: to be tried again."""
     UNCLEAR = auto()
@@ -81,18 +83,18 @@ def _printable(text: str) -> str:
 def resolve(unclear: Finding, state: Finding) -> Finding:
     """Settle an unclear answer to a stop by the state that was read back afterwards.
 
-    `TAKEN` never comes out of it: that is said only when Huawei said it. What still runs was refused if Huawei
-    gave an error code for it, and is otherwise tried again.
+    `TAKEN` never comes out of it: that is said only when Huawei said it. What still runs was denied if Huawei gave an
+    error code for it, and is otherwise tried again.
     """
     match state.verdict:
         case Verdict.STOPPING | Verdict.STOPPED | Verdict.ENDED | Verdict.NOT_FOUND | Verdict.UNFINISHED:
             return state
         case Verdict.RUNS:
-            verdict = Verdict.UNFINISHED if unclear.error_code is None else Verdict.REFUSED
+            verdict = Verdict.UNFINISHED if unclear.error_code is None else Verdict.DENIED
             return replace(unclear, verdict=verdict)
         case Verdict.REFUSED:  # neither the stop nor the read was let through
             return replace(unclear if unclear.error_code else state, verdict=Verdict.REFUSED)
-        case Verdict.TAKEN | Verdict.UNCLEAR:
+        case Verdict.TAKEN | Verdict.DENIED | Verdict.UNCLEAR:
             raise ValueError(f"a read cannot say {state.verdict}")
     assert_never(state.verdict)
 

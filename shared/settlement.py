@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 from shared.commands import ALL_TARGETS, Command, Known, known_of
 from shared.findings import Finding, Findings, Verdict
 from shared.outcomes import (
-    ERROR_MESSAGE_LENGTH,
     RESULTS_PER_EVENT,
     FieldError,
     Outcome,
@@ -34,6 +33,9 @@ if TYPE_CHECKING:
 
 FIRST_DELAY: Final = 5.0
 """Seconds that the first remainder waits at most; each later one twice as long."""
+
+DENIALS: Final = 3
+"""Attempts, some 10 to 15 seconds apart in all, in which Huawei must say no before that is believed."""
 
 MAX_DELAY: Final = 900
 """Seconds that SQS can delay a message at most."""
@@ -96,7 +98,7 @@ def settle(command: Command, findings: Findings, *, now: datetime, max_attempts:
     ends: _Ends = {}
     unfinished: dict[str, tuple[Unfinished, Finding | None]] = {}
     for target, finding in _findings_on(command, findings).items():
-        match _ends_as(command, target, finding):
+        match _ends_as(command, target, finding, max_attempts=max_attempts):
             case Result() as result:
                 ends[target] = (result, finding)
             case Unfinished() as why:
@@ -199,7 +201,7 @@ _OF_A_DRY_RUN: Final[Mapping[Verdict, Result | Unfinished]] = {
 }
 
 
-def _ends_as(command: Command, target: str, finding: Finding | None) -> Result | Unfinished:
+def _ends_as(command: Command, target: str, finding: Finding | None, *, max_attempts: int) -> Result | Unfinished:
     """Say as what a finding ends a target of this command, or why it does not.
 
     Raises `KeyError` for a verdict that the execution must not let through.
@@ -208,6 +210,10 @@ def _ends_as(command: Command, target: str, finding: Finding | None) -> Result |
         return Unfinished.UNKNOWN
     if command.dry_run:
         return _OF_A_DRY_RUN[finding.verdict]
+    if finding.verdict is Verdict.DENIED:
+        # Stops are asynchronous: an earlier one, whose answer was lost or which another command sent, may be on its
+        # way. Only a no that stands is a no.
+        return Result.REFUSED if command.attempt >= min(DENIALS, max_attempts) else Unfinished.TO_STOP
     if target in command.awaiting:
         return _OF_A_CONFIRMATION[finding.verdict]
     return (_OF_A_STOP_TO_CONFIRM if command.confirm else _OF_A_STOP)[finding.verdict]
@@ -218,8 +224,8 @@ def _give_up(
 ) -> Done | Undone:
     """End a command with what it did not reach."""
     ended_so = {
-        target: (Result.STILL_RUNNING if why is Unfinished.AWAITING else Result.GAVE_UP, finding)
-        for target, (why, finding) in unfinished.items()
+        target: (Result.STILL_RUNNING if finding and finding.verdict in _RUNS else Result.GAVE_UP, finding)
+        for target, (_, finding) in unfinished.items()
     }
     outcomes = _tell(command, ends | ended_so, now=now, final=True)
     if command.dry_run:  # nothing was to be done, so nothing is undone
@@ -231,6 +237,10 @@ def _give_up(
         tally=command.tally,
     )
     return Undone(outcomes, left, failure_reason)
+
+
+# What was read last. A stop that was taken and could not be read since is given up: nobody knows that it runs.
+_RUNS: Final = frozenset({Verdict.RUNS, Verdict.STOPPING})
 
 
 def _tell(command: Command, ends: _Ends, *, now: datetime, final: bool) -> tuple[Outcome, ...]:
@@ -277,7 +287,7 @@ def _result(target: str, result: Result, finding: Finding | None) -> TargetResul
         target=target,
         result=result,
         error_code=finding.error_code,
-        error_msg=None if finding.error_msg is None else finding.error_msg[:ERROR_MESSAGE_LENGTH],
+        error_msg=finding.error_msg,
         request_id=finding.request_id,
     )
 

@@ -203,7 +203,7 @@ MUTANTS: Final = (
     Mutant(
         "6 stopped on a guess: what is unclear and still runs",
         "shared/findings.py",
-        "verdict = Verdict.UNFINISHED if unclear.error_code is None else Verdict.REFUSED",
+        "verdict = Verdict.UNFINISHED if unclear.error_code is None else Verdict.DENIED",
         "verdict = Verdict.TAKEN",
         MATRIX,
     ),
@@ -220,6 +220,13 @@ MUTANTS: Final = (
         "if self.status == HTTPStatus.OK and self.error_code is None:",
         "if self.status == HTTPStatus.OK:",
         ("tests/unit/test_huawei_client.py", "tests/unit/test_codearts_check.py", "tests/contract/test_sdk_traps.py"),
+    ),
+    Mutant(
+        "6 refused on a guess: a no is believed while an earlier stop may be on its way",
+        "shared/settlement.py",
+        "DENIALS: Final = 3",
+        "DENIALS: Final = 1",
+        ("tests/unit/test_settlement.py",),
     ),
     Mutant(
         "7 the deployment's fault: refused credentials end in a remainder",

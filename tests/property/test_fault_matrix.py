@@ -14,7 +14,7 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from local.huawei import AccessKey, BatchTask, CheckTask, Fault, Scenario
+from local.huawei import AccessKey, BatchTask, CheckTask, Fault, Scenario, Settings
 from tests.simulation import FINAL, Boundary, Simulation
 
 if TYPE_CHECKING:
@@ -60,16 +60,17 @@ class FaultMatrix(RuleBasedStateMachine):
 
     simulation: Simulation
 
-    def new_simulation(self) -> Simulation:
+    def new_simulation(self, lag: float) -> Simulation:  # noqa: ARG002 - the two machines below use it
+        """Give a new world in which a stop that was taken shows only `lag` seconds later."""
         raise AssertionError("the two machines below say which function it is")
 
     def states(self) -> dict[str, str]:
         """The state of every target that Huawei knows."""
         raise AssertionError("the same")
 
-    @initialize()
-    def start(self) -> None:
-        self.simulation = self.new_simulation()
+    @initialize(lag=st.sampled_from([0.0, 3.0]))
+    def start(self, lag: float) -> None:
+        self.simulation = self.new_simulation(lag)
         self.sent: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {}
         self.rejected: dict[str, str] = {}
 
@@ -122,6 +123,7 @@ class FaultMatrix(RuleBasedStateMachine):
         simulation.spoilt = lambda: None
         simulation.kill_at = None
         simulation.run_out()
+        simulation.clock.seconds += 60
         self._check_huawei()
         for command_id, (body, targets) in self.sent.items():
             self._check_command(command_id, body, targets)
@@ -180,9 +182,13 @@ def _targets(body: str) -> list[str]:
 class StopTargetsFaultMatrix(FaultMatrix):
     """Targets of one batch task, running, ended and in no task."""
 
-    def new_simulation(self) -> Simulation:
+    def new_simulation(self, lag: float) -> Simulation:
         subtasks = dict.fromkeys(RUNNING, "Processing") | dict.fromkeys(ENDED, "Success")
-        scenario = Scenario(keys=(AccessKey(),), batch_tasks=(BatchTask(task_id=TASK, subtasks=subtasks),))
+        scenario = Scenario(
+            keys=(AccessKey(),),
+            batch_tasks=(BatchTask(task_id=TASK, subtasks=subtasks),),
+            settings=Settings(stop_seconds=lag),
+        )
         return Simulation("stop_targets", scenario=scenario, MAX_ATTEMPTS="3")  # or hardly a run would give up
 
     def states(self) -> dict[str, str]:
@@ -203,9 +209,10 @@ class StopTargetsFaultMatrix(FaultMatrix):
 class StopTaskFaultMatrix(FaultMatrix):
     """Checks in every state, and one that is unknown."""
 
-    def new_simulation(self) -> Simulation:
+    def new_simulation(self, lag: float) -> Simulation:
         checks = tuple(CheckTask(task_id=task_id, status=status) for task_id, status in CHECKS.items())
-        return Simulation("stop_task", scenario=Scenario(keys=(AccessKey(),), check_tasks=checks), MAX_ATTEMPTS="3")
+        scenario = Scenario(keys=(AccessKey(),), check_tasks=checks, settings=Settings(stop_seconds=lag))
+        return Simulation("stop_task", scenario=scenario, MAX_ATTEMPTS="3")
 
     def states(self) -> dict[str, str]:
         return dict(self.simulation.cloud.state().check_tasks)

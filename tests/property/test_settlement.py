@@ -26,9 +26,10 @@ OF_A_STOP: Final = (
     Verdict.ENDED,
     Verdict.NOT_FOUND,
     Verdict.REFUSED,
+    Verdict.DENIED,
     Verdict.UNFINISHED,
 )
-OF_A_READ: Final = (Verdict.RUNS, *(verdict for verdict in OF_A_STOP if verdict is not Verdict.TAKEN))
+OF_A_READ: Final = (Verdict.RUNS, *(verdict for verdict in OF_A_STOP if verdict not in {Verdict.TAKEN, Verdict.DENIED}))
 
 
 def finding(verdict: Verdict) -> Finding:

@@ -192,9 +192,9 @@ def test_an_unclear_stop_is_settled_by_the_state_read_afterwards(state: Verdict,
     assert resolve(Finding(V.UNCLEAR, code), Finding(state)).verdict is state
 
 
-def test_what_still_runs_was_refused_if_huawei_gave_a_code_and_is_else_tried_again() -> None:
+def test_what_still_runs_was_denied_if_huawei_gave_a_code_and_is_else_tried_again() -> None:
     runs = Finding(V.RUNS)
-    assert resolve(Finding(V.UNCLEAR, "CC.1", "m", "r"), runs) == Finding(V.REFUSED, "CC.1", "m", "r")
+    assert resolve(Finding(V.UNCLEAR, "CC.1", "m", "r"), runs) == Finding(V.DENIED, "CC.1", "m", "r")
     assert resolve(Finding(V.UNCLEAR), runs).verdict is V.UNFINISHED
 
 

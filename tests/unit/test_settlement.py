@@ -110,3 +110,20 @@ def test_a_hundred_results_of_the_longest_kind_fit_into_one_event() -> None:
         asked, Findings({task_of(asked): dict.fromkeys(targets, words)}), now=NOW, max_attempts=8, jitter=0.5
     ).outcomes
     assert len(outcome.to_json().encode()) < 262_144 - 1_000
+
+
+@pytest.mark.parametrize(("attempt", "told"), [(1, []), (2, []), (3, ["refused"]), (8, ["refused"])])
+def test_a_no_that_nobody_explains_is_believed_only_when_it_stands(attempt: int, told: list[str]) -> None:
+    outcomes = settled(command("d1", attempt=attempt), d1=Verdict.DENIED)
+    assert [result.result.value for outcome in outcomes for result in outcome.results] == told
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [(Verdict.RUNS, "still_running"), (Verdict.STOPPING, "still_running"), (Verdict.UNFINISHED, "gave_up")],
+)
+def test_still_running_is_said_only_of_what_was_read_to_run(last: Verdict, told: str) -> None:
+    asked = command("d1", confirm=True, awaiting=["d1"], attempt=8)
+    state = {task_of(asked): {"d1": Finding(last)}}
+    (outcome,) = settle(asked, Findings(read=state), now=NOW, max_attempts=8, jitter=0.5).outcomes
+    assert [result.result.value for result in outcome.results] == [told]
