@@ -256,7 +256,7 @@ def _tell(command: Command, ends: _Ends, *, now: datetime, final: bool) -> tuple
             _outcome(
                 known,
                 _final_status(command, tally) if is_last else Status.IN_PROGRESS,
-                tuple(result.target for result in results),
+                tuple(f"{each.target} {_truth_of(each.result)}" for each in results),
                 now=now,
                 results=results,
                 tally=tally,
@@ -329,11 +329,16 @@ def _outcome(
     )
 
 
-def _outcome_id(known: Known, status: Status, part: tuple[str, ...]) -> str:
-    """Name a part of a command by what it is about, not by what was found out, or when, or at which attempt.
+def _truth_of(result: Result) -> str:
+    """Say as what a result counts in the name of a part: what was stopped comes back as `already_ended`."""
+    return "ended" if result in {Result.STOPPED, Result.ALREADY_ENDED} else result
 
-    The status counts: else a consumer that drops repeats could drop a final event for an `in_progress` one, or the
-    success of what had once been given up.
+
+def _outcome_id(known: Known, status: Status, part: tuple[str, ...]) -> str:
+    """Name a part of a command by what it is about and what it says, not by when or at which attempt.
+
+    A consumer that drops repeats must not drop news. So the status counts, or a final event could be dropped for an
+    `in_progress` one; and so does the truth about each target, or the success of what was once given up could be.
     """
     names = (known.command_id, known.command, known.project_id, known.instance_id, known.task_id, status, *part)
     text = "\0".join(name or "" for name in names)

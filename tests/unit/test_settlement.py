@@ -32,6 +32,16 @@ def test_a_part_in_progress_and_the_final_event_of_the_same_targets_have_differe
     assert part.outcome_id != final.outcome_id
 
 
+def test_a_repeat_that_brings_other_news_has_another_name() -> None:
+    asked = command("d1", attempt=8)
+    names = {
+        verdict: settled(asked, d1=verdict)[-1].outcome_id
+        for verdict in (Verdict.TAKEN, Verdict.ENDED, Verdict.UNFINISHED, Verdict.REFUSED, Verdict.NOT_FOUND)
+    }
+    assert names[Verdict.TAKEN] == names[Verdict.ENDED]
+    assert len(set(names.values())) == len(names) - 1
+
+
 @pytest.mark.parametrize("other", [{"command_id": "c-9"}, {"task_id": "ff"}, {"project_id": "p"}, {"instance_id": "i"}])
 def test_the_same_targets_of_another_command_have_another_name(other: dict[str, str]) -> None:
     (one,) = settled(command("d1"), d1=Verdict.TAKEN)
