@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from shared.commands import ALL_TARGETS
 from shared.deadline import Deadline
 from shared.errors import DeploymentFault
-from shared.findings import Finding, Findings, Reading, Verdict, resolve
+from shared.findings import Finding, Findings, Reading, Verdict, believe, resolve
 from shared.planning import Call, Plan, Stop, StopAll, Task
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ FIRST_WAIT: Final = 0.5
 
 LONGEST_WAIT: Final = 8.0
 """Seconds: Huawei's throttles ask for 2 to 5; what takes longer is a remainder's business."""
+
+DOUBT: Final = 10.0
+"""Seconds after which what Huawei denied is read once more: so long may a stop that was taken stay unseen."""
 
 type States = dict[Task, dict[str, Finding]]
 
@@ -91,8 +94,12 @@ class _Execution:
         sent = [(call, self._submit(partial(self._stop, call))) for call in plan.calls]
         for call, future in sent:
             (whole if isinstance(call, StopAll) else named).setdefault(call.task, {}).update(future.result())
-        read = self._read(_together(plan.reads, _unclear(named), _unclear(whole)))
-        return Findings(_resolved(named, read), _resolved(whole, read), read, self._fault, tuple(self._errors))
+        read = self._read(_together(plan.reads, _all(Verdict.UNCLEAR, named), _all(Verdict.UNCLEAR, whole)))
+        named, whole = _resolved(named, read), _resolved(whole, read)
+        if denied := _together(_all(Verdict.DENIED, named), _all(Verdict.DENIED, whole)):
+            later = self._read(denied) if self._rest(DOUBT) else {}
+            named, whole = _believed(named, later), _believed(whole, later)
+        return Findings(named, whole, read, self._fault, tuple(self._errors))
 
     def _submit[T](self, work: Callable[[], T]) -> Future[T]:
         """Start work beside the rest; but while Huawei has not accepted the credentials, alone.
@@ -191,10 +198,13 @@ class _Execution:
         if all(finding.throttled for finding in passing):
             return self._deadline.remaining() > 0
         asked = max(finding.retry_after or 0.0 for finding in passing)
-        pause = asked + self._patience.uniform(0.0, longest)
-        if pause >= self._deadline.remaining():
+        return self._rest(asked + self._patience.uniform(0.0, longest))
+
+    def _rest(self, seconds: float) -> bool:
+        """Pause, unless that would leave no time; say whether it did."""
+        if seconds >= self._deadline.remaining():
             return False
-        self._patience.sleep(pause)
+        self._patience.sleep(seconds)
         return True
 
 
@@ -209,8 +219,8 @@ def _with(verdict: Verdict, findings: Mapping[str, Finding]) -> tuple[str, ...]:
     return tuple(target for target, finding in findings.items() if finding.verdict is verdict)
 
 
-def _unclear(states: States) -> dict[Task, tuple[str, ...]]:
-    return {task: targets for task, found in states.items() if (targets := _with(Verdict.UNCLEAR, found))}
+def _all(verdict: Verdict, states: States) -> dict[Task, tuple[str, ...]]:
+    return {task: targets for task, found in states.items() if (targets := _with(verdict, found))}
 
 
 def _together(*wanted: Mapping[Task, tuple[str, ...]]) -> dict[Task, tuple[str, ...]]:
@@ -233,6 +243,16 @@ def _resolved(states: States, read: States) -> States:
             target: resolve(finding, read[task][target]) if finding.verdict is Verdict.UNCLEAR else finding
             for target, finding in found.items()
             if finding.verdict is not Verdict.UNCLEAR or target in read[task]
+        }
+        for task, found in states.items()
+    }
+
+
+def _believed(states: States, later: States) -> States:
+    return {
+        task: {
+            target: believe(finding, later.get(task, {}).get(target)) if finding.verdict is Verdict.DENIED else finding
+            for target, finding in found.items()
         }
         for task, found in states.items()
     }

@@ -37,7 +37,8 @@ class Verdict(Enum):
     REFUSED = auto()
     """Huawei knows it and says no."""
     DENIED = auto()
-    """Huawei says no with a code that no page explains, and it runs; it may also be a stop on its way, not yet seen."""
+    """Huawei says no with a code that no page explains, and it runs; or a stop is on its way, and not yet to be seen.
+    Never leaves the execution."""
     UNFINISHED = auto()
     """A passing fault, or never tried for lack of time: to be tried again."""
     UNCLEAR = auto()
@@ -97,6 +98,19 @@ def resolve(unclear: Finding, state: Finding) -> Finding:
         case Verdict.TAKEN | Verdict.DENIED | Verdict.UNCLEAR:
             raise ValueError(f"a read cannot say {state.verdict}")
     assert_never(state.verdict)
+
+
+def believe(denied: Finding, later: Finding | None) -> Finding:
+    """Settle a no by the state that was read some time later, `None` if there was no time to.
+
+    Stops are asynchronous: one whose answer was lost, or which another command sent, may be on its way while the target
+    is still listed as running. Only what then still runs was refused.
+    """
+    if later is None:
+        return replace(denied, verdict=Verdict.UNFINISHED)
+    if later.verdict is Verdict.RUNS:
+        return replace(denied, verdict=Verdict.REFUSED)
+    return resolve(denied, later)
 
 
 @dataclass(frozen=True, slots=True)

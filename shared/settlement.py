@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 FIRST_DELAY: Final = 5.0
 """Seconds that the first remainder waits at most; each later one twice as long."""
 
-DENIALS: Final = 3
-"""Attempts, some 10 to 15 seconds apart in all, in which Huawei must say no before that is believed."""
-
 MAX_DELAY: Final = 900
 """Seconds that SQS can delay a message at most."""
 
@@ -98,7 +95,7 @@ def settle(command: Command, findings: Findings, *, now: datetime, max_attempts:
     ends: _Ends = {}
     unfinished: dict[str, tuple[Unfinished, Finding | None]] = {}
     for target, finding in _findings_on(command, findings).items():
-        match _ends_as(command, target, finding, max_attempts=max_attempts):
+        match _ends_as(command, target, finding):
             case Result() as result:
                 ends[target] = (result, finding)
             case Unfinished() as why:
@@ -201,7 +198,7 @@ _OF_A_DRY_RUN: Final[Mapping[Verdict, Result | Unfinished]] = {
 }
 
 
-def _ends_as(command: Command, target: str, finding: Finding | None, *, max_attempts: int) -> Result | Unfinished:
+def _ends_as(command: Command, target: str, finding: Finding | None) -> Result | Unfinished:
     """Say as what a finding ends a target of this command, or why it does not.
 
     Raises `KeyError` for a verdict that the execution must not let through.
@@ -210,10 +207,6 @@ def _ends_as(command: Command, target: str, finding: Finding | None, *, max_atte
         return Unfinished.UNKNOWN
     if command.dry_run:
         return _OF_A_DRY_RUN[finding.verdict]
-    if finding.verdict is Verdict.DENIED:
-        # Stops are asynchronous: an earlier one, whose answer was lost or which another command sent, may be on its
-        # way. Only a no that stands is a no.
-        return Result.REFUSED if command.attempt >= min(DENIALS, max_attempts) else Unfinished.TO_STOP
     if target in command.awaiting:
         return _OF_A_CONFIRMATION[finding.verdict]
     return (_OF_A_STOP_TO_CONFIRM if command.confirm else _OF_A_STOP)[finding.verdict]

@@ -223,10 +223,10 @@ MUTANTS: Final = (
     ),
     Mutant(
         "6 refused on a guess: a no is believed while an earlier stop may be on its way",
-        "shared/settlement.py",
-        "DENIALS: Final = 3",
-        "DENIALS: Final = 1",
-        ("tests/unit/test_settlement.py",),
+        "shared/execution.py",
+        "later = self._read(denied) if self._rest(DOUBT) else {}",
+        "later = self._read(denied)",
+        ("tests/unit/test_asynchronous_stops.py",),
     ),
     Mutant(
         "7 the deployment's fault: refused credentials end in a remainder",

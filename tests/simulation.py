@@ -189,7 +189,9 @@ class Simulation:
     def visible(self) -> list[Waiting]:
         return [message for message in self.queue if message.visible_at <= self.clock.seconds]
 
-    def deliver(self, batch: Sequence[Waiting], *, again: Sequence[Waiting] = ()) -> None:
+    def deliver(
+        self, batch: Sequence[Waiting], *, again: Sequence[Waiting] = (), seconds: float = FUNCTION_SECONDS
+    ) -> None:
         """Deliver a batch. What is in `again` stays in the queue even if it is acknowledged: a duplicate to come."""
         sent_at = str(int(self.clock.now().timestamp() * 1000))
         event = {
@@ -210,7 +212,7 @@ class Simulation:
         before = self.clock.seconds
         failed = {message.message_id for message in batch}
         try:
-            answer = self._deliveries.handle(event, deadline=self.clock.deadline(FUNCTION_SECONDS - 1))
+            answer = self._deliveries.handle(event, deadline=self.clock.deadline(seconds - 1))
             self._reach(Boundary.BEFORE_THE_ANSWER)
             answered = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
             assert answered <= failed
@@ -219,7 +221,7 @@ class Simulation:
             self._start()
         except DeploymentFault:
             pass
-        assert self.clock.seconds - before < FUNCTION_SECONDS, "Lambda would have ended it"
+        assert self.clock.seconds - before < seconds, "Lambda would have ended it"
         for message in batch:
             if message.message_id in failed or message in again:
                 message.visible_at = self.clock.seconds + 1

@@ -26,10 +26,9 @@ OF_A_STOP: Final = (
     Verdict.ENDED,
     Verdict.NOT_FOUND,
     Verdict.REFUSED,
-    Verdict.DENIED,
     Verdict.UNFINISHED,
 )
-OF_A_READ: Final = (Verdict.RUNS, *(verdict for verdict in OF_A_STOP if verdict not in {Verdict.TAKEN, Verdict.DENIED}))
+OF_A_READ: Final = (Verdict.RUNS, *(verdict for verdict in OF_A_STOP if verdict is not Verdict.TAKEN))
 
 
 def finding(verdict: Verdict) -> Finding:

@@ -122,12 +122,6 @@ def test_a_hundred_results_of_the_longest_kind_fit_into_one_event() -> None:
     assert len(outcome.to_json().encode()) < 262_144 - 1_000
 
 
-@pytest.mark.parametrize(("attempt", "told"), [(1, []), (2, []), (3, ["refused"]), (8, ["refused"])])
-def test_a_no_that_nobody_explains_is_believed_only_when_it_stands(attempt: int, told: list[str]) -> None:
-    outcomes = settled(command("d1", attempt=attempt), d1=Verdict.DENIED)
-    assert [result.result.value for outcome in outcomes for result in outcome.results] == told
-
-
 @pytest.mark.parametrize(
     ("last", "told"),
     [(Verdict.RUNS, "still_running"), (Verdict.STOPPING, "still_running"), (Verdict.UNFINISHED, "gave_up")],
