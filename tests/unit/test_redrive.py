@@ -1,0 +1,764 @@
+"""Redrive: what is to be done with a dead letter, how it is done, and what is said of it."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from hypothesis import given
+from hypothesis import strategies as st
+from moto import mock_aws
+
+from local import redrive
+from local.redrive import Ask, DeadLetterQueue, Letter, Move, Stay, Wishes, decide, letter_of, main, move
+from shared.commands import Command, Defaults, read_command
+from shared.envelopes import payload_of
+from shared.findings import Finding, Findings, Verdict
+from shared.outcomes import to_rfc3339
+from shared.publishing import LARGEST_MESSAGE, dead_letter
+from shared.settlement import Undone, settle
+from tests.fakes import BATCH, NOW
+from tests.strategies import commands
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+HOUR = timedelta(hours=1)
+STOP: dict[str, Any] = {"command": "stop_targets", "task_id": BATCH.task_id, "targets": ["d1", "d2"]}
+DEAD = "https://sqs/1/stop-dead-letter"
+SOURCE = "https://sqs/1/stop"
+
+
+def received(
+    body: str | dict[str, Any] = STOP,
+    *,
+    message_id: str = "m-1",
+    stamped: datetime | None = NOW,
+    by_sqs: bool = False,
+    **attributes: str,
+) -> dict[str, Any]:
+    """A message as SQS gives it."""
+    system = {} if stamped is None else {"SentTimestamp": str(round(stamped.timestamp() * 1000))}
+    return {
+        "MessageId": message_id,
+        "ReceiptHandle": f"handle of {message_id}",
+        "Body": body if isinstance(body, str) else json.dumps(body),
+        "Attributes": system | ({"DeadLetterQueueSourceArn": "arn:aws:sqs:eu-west-1:1:stop"} if by_sqs else {}),
+        "MessageAttributes": {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()},
+    }
+
+
+def letter(*args: Any, ttl: timedelta = HOUR, **kwargs: Any) -> Letter:
+    return letter_of(cast("MessageTypeDef", received(*args, **kwargs)), ttl=ttl)
+
+
+def decided(
+    *args: Any, now: datetime = NOW, rejected: bool = False, renew: bool | None = None, **kwargs: Any
+) -> Move | Ask | Stay:
+    return decide(letter(*args, **kwargs), now=now, rejected=rejected, renew=renew)
+
+
+def moved(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    """The body that is sent."""
+    decision = decided(*args, **kwargs)
+    assert isinstance(decision, Move)
+    body: dict[str, Any] = json.loads(decision.body)
+    return body
+
+
+def understood(body: str, *, message_id: str = "new", sent_at: datetime) -> Command:
+    """What the function makes of a body that SQS delivers to it."""
+    message = letter(body, message_id=message_id, stamped=sent_at).message
+    return read_command(
+        payload_of(message),
+        defaults=Defaults(message.message_id, message.sent_at, HOUR, project_id="project-1", instance_id=None),
+    )
+
+
+def by_topic(command: object) -> dict[str, Any]:
+    return {"Type": "Notification", "TopicArn": "arn:aws:sns:eu-west-1:1:t", "Message": json.dumps(command)}
+
+
+def in_an_event(command: dict[str, Any]) -> dict[str, Any]:
+    return {"detail-type": "Rollout Failed", "source": "example.fleet", "detail": command}
+
+
+ENVELOPES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "raw": lambda command: command,
+    "SNS": by_topic,
+    "EventBridge": in_an_event,
+}
+
+
+# What is to be done
+
+
+@pytest.mark.parametrize("envelope", ENVELOPES.values(), ids=ENVELOPES)
+def test_a_command_without_a_time_is_moved_as_old_as_it_is(
+    envelope: Callable[[dict[str, Any]], dict[str, Any]],
+) -> None:
+    asked_at = NOW - timedelta(minutes=50)
+    assert moved(envelope(STOP), sent_at=to_rfc3339(asked_at)) == {
+        **STOP,
+        "command_id": "m-1",
+        "requested_at": to_rfc3339(asked_at),
+    }
+
+
+@pytest.mark.parametrize("envelope", ENVELOPES.values(), ids=ENVELOPES)
+def test_a_command_that_names_its_time_and_id_is_moved_to_the_byte(
+    envelope: Callable[[dict[str, Any]], dict[str, Any]],
+) -> None:
+    body = json.dumps(envelope(STOP | {"command_id": "c-1", "requested_at": to_rfc3339(NOW)}), indent=1)
+    assert decided(body) == Move(body, renewed=False)
+
+
+def test_a_command_that_sqs_moved_keeps_the_id_under_which_its_outcomes_are_known() -> None:
+    assert moved(message_id="6f1c", by_sqs=True)["command_id"] == "6f1c"
+
+
+def test_an_expiry_of_its_own_stays_what_it_was() -> None:
+    expires_at = to_rfc3339(NOW + timedelta(days=2))
+    assert moved(STOP | {"expires_at": expires_at})["expires_at"] == expires_at
+    assert "expires_at" not in moved(STOP), "else the deployment could not add its own time to live"
+
+
+@given(
+    command=commands(),
+    envelope=st.sampled_from(list(ENVELOPES)),
+    left_out=st.sets(st.sampled_from(["command_id", "requested_at", "expires_at"])),
+    age=st.integers(0, 3599),
+)
+def test_whatever_is_moved_means_the_same_and_is_no_younger(
+    command: Command, envelope: str, left_out: set[str], age: int
+) -> None:
+    payload = {name: value for name, value in json.loads(command.to_message()).items() if name not in left_out}
+    body = json.dumps(ENVELOPES[envelope](payload))
+    sent_at = NOW - timedelta(seconds=age)
+    meant = understood(body, message_id="m-1", sent_at=sent_at)
+    decision = decided(body, stamped=sent_at, now=NOW)
+    if meant.has_expired(NOW):
+        assert decision == Ask()
+    else:
+        assert isinstance(decision, Move)
+        assert understood(decision.body, sent_at=NOW + HOUR) == meant
+
+
+@given(command=commands(), own_expiry=st.booleans(), late=st.integers(0, 10**6))
+def test_whatever_is_renewed_asks_for_the_same_from_now_on(command: Command, own_expiry: bool, late: int) -> None:  # noqa: FBT001
+    payload = json.loads(command.to_message())
+    if not own_expiry:
+        del payload["expires_at"]
+    now = max(command.expires_at, NOW + HOUR) + timedelta(seconds=late)
+    decision = decided(payload, renew=True, now=now)
+    assert isinstance(decision, Move)
+    assert decision.renewed
+    life = command.expires_at - command.requested_at if own_expiry else HOUR
+    assert understood(decision.body, sent_at=now + HOUR) == command.model_copy(
+        update={"requested_at": now, "expires_at": now + life, "attempt": 1}
+    )
+
+
+def test_an_expired_command_is_asked_about_and_without_a_yes_stays() -> None:
+    old: dict[str, Any] = {"stamped": NOW - HOUR}
+    assert decided(**old) == Ask()
+    assert decided(**old, renew=False) == Stay("it has expired (--renew renews and moves it)")
+    assert moved(**old, renew=True) == {**STOP, "command_id": "m-1", "requested_at": to_rfc3339(NOW)}
+
+
+def test_the_time_to_live_of_the_deployment_decides_when_none_is_given() -> None:
+    asked_at = NOW - timedelta(minutes=10)
+    assert isinstance(decided(stamped=asked_at), Move)
+    assert decided(stamped=asked_at, ttl=timedelta(minutes=10)) == Ask()
+
+
+def test_an_expiry_before_the_sending_is_dropped_when_renewed() -> None:
+    late = STOP | {"expires_at": to_rfc3339(NOW - HOUR)}
+    assert "expires_at" not in moved(late, renew=True), "it would be over at once"
+
+
+def test_a_remainder_that_gave_up_moves_as_the_service_wrote_it() -> None:
+    command = understood(json.dumps(STOP), message_id="c-1", sent_at=NOW)
+    passing = Finding(Verdict.UNFINISHED, "APIGW.0308", "throttled")
+    findings = Findings(named={BATCH: {"d1": passing, "d2": passing}})
+    undone = settle(command, findings, now=NOW, max_attempts=1, jitter=0.0)
+    assert isinstance(undone, Undone)
+    sent = dead_letter(undone.left.to_message(), reason=undone.failure_reason, sent_at=NOW)
+    assert sent is not None
+    attributes: dict[str, Any] = dict(sent.attributes)
+    lying = letter(sent.body, stamped=NOW + timedelta(minutes=5), **attributes)
+    assert (lying.reason, lying.message.sent_at) == ("gave_up", NOW)
+    assert decide(lying, now=NOW + timedelta(minutes=59), rejected=False, renew=None) == Move(sent.body, renewed=False)
+    assert decide(lying, now=NOW + HOUR, rejected=False, renew=None) == Ask()
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["no JSON", '{"command": "stop_task"', json.dumps({"command": "stop_task"}), json.dumps(by_topic(["no object"]))],
+)
+def test_what_is_no_command_stays_and_if_asked_for_is_moved_to_the_byte(body: str) -> None:
+    assert decided(body) == Stay("it is no command, or was rejected (--rejected moves it)")
+    assert decided(body, rejected=True) == Move(body, renewed=False)
+
+
+def test_what_is_no_command_is_as_old_as_its_message() -> None:
+    old: dict[str, Any] = {"sent_at": to_rfc3339(NOW - HOUR)}
+    assert decided("no JSON", **old, rejected=True) == Ask()
+    assert decided("no JSON", **old, rejected=True, renew=True) == Move("no JSON", renewed=True)
+
+
+def test_a_command_that_a_guard_rejected_stays_too_and_never_becomes_young() -> None:
+    everything = {"command": "stop_targets", "task_id": BATCH.task_id, "all_targets": True}
+    guarded: dict[str, Any] = {"failure_reason": "rejected: all_targets: ALLOW_STOP_ALL is not true in this deployment"}
+    assert isinstance(decided(everything, **guarded, renew=True), Stay)
+    assert moved(everything, **guarded, rejected=True)["requested_at"] == to_rfc3339(NOW)
+    assert decided(everything, **guarded, rejected=True, sent_at=to_rfc3339(NOW - HOUR)) == Ask()
+
+
+def test_a_command_that_would_no_longer_fit_stays() -> None:
+    targets = [f"{number:036}" for number in range(26_884)]
+    full = json.dumps(STOP | {"targets": targets}, separators=(",", ":"))
+    assert LARGEST_MESSAGE - 60 < len(full) <= LARGEST_MESSAGE
+    assert decided(full) == Stay("with its time written out it would not fit into a message")
+
+
+def test_what_sqs_does_not_take_raw_is_sent_escaped() -> None:
+    decision = decided(STOP | {"reason": "\uffff"})
+    assert isinstance(decision, Move)
+    assert decision.body.isascii()
+
+
+# When and why it came here
+
+
+def test_the_first_sending_counts_not_the_arrival_in_the_dead_letter_queue() -> None:
+    lying = letter(stamped=NOW, sent_at="2026-11-23T08:00:00.000Z", failure_reason="gave_up")
+    assert lying.message.sent_at == datetime(2026, 11, 23, 8, tzinfo=UTC)
+    assert lying.set_aside_at == NOW
+
+
+@pytest.mark.parametrize("sent_at", ["yesterday", "", "9999-12-31T23:59:59Z", to_rfc3339(NOW + HOUR)])
+def test_a_sent_at_that_cannot_be_is_none(sent_at: str) -> None:
+    assert letter(sent_at=sent_at).message.sent_at == NOW
+
+
+def test_a_message_without_any_time_is_old() -> None:
+    assert decided(stamped=None) == Ask()
+
+
+def test_what_sqs_moved_itself_says_so_and_not_when() -> None:
+    lying = letter(by_sqs=True)
+    assert (lying.reason, lying.set_aside_at) == ("moved by SQS", None)
+    assert letter().reason == "no reason given"
+
+
+# How it is done
+
+
+@dataclass
+class FakeSqs:
+    """Queues by URL, as boto3 would show them. `refuse_send`, `refuse_delete`: words in bodies, and why not.
+
+    `raises`: the error of an operation; `interrupt`: the operation that a Ctrl-C comes in after it was carried out.
+    """
+
+    queues: dict[str, list[dict[str, Any]]]
+    refuse_send: dict[str, str] = field(default_factory=dict)
+    refuse_delete: dict[str, str] = field(default_factory=dict)
+    raises: dict[str, Exception] = field(default_factory=dict)
+    interrupt: str | None = None
+    sources: tuple[str, ...] = (SOURCE,)
+    hidden: dict[str, dict[str, Any]] = field(default_factory=dict)
+    repeats: list[list[dict[str, Any]]] = field(default_factory=list)
+    comes_back: bool = False
+    calls: list[str] = field(default_factory=list)
+
+    def _called(self, operation: str) -> None:
+        self.calls.append(operation)
+        if operation in self.raises:
+            raise self.raises[operation]
+
+    def _done(self, operation: str) -> None:
+        if operation == self.interrupt:
+            raise KeyboardInterrupt
+
+    def get_queue_url(self, QueueName: str) -> dict[str, str]:  # noqa: N803
+        self._called("get_queue_url")
+        return {"QueueUrl": f"https://sqs/1/{QueueName}"}
+
+    def get_paginator(self, operation: str) -> FakeSqs:
+        self._called(operation)
+        return self
+
+    def paginate(self, **_: str) -> list[dict[str, list[str]]]:
+        return [{"queueUrls": [source]} for source in self.sources] or [{}]
+
+    def receive_message(self, **asked: Any) -> dict[str, Any]:
+        self._called("receive_message")
+        assert asked["WaitTimeSeconds"] > 0, "short polling asks some of the servers only"
+        lying = self.queues[asked["QueueUrl"]]
+        some = [lying.pop(0) for _ in range(min(asked["MaxNumberOfMessages"], len(lying)))]
+        some += self.repeats.pop(0) if self.repeats else []
+        self.hidden |= {each["ReceiptHandle"]: each for each in some}
+        self._done("receive_message")
+        return {"Messages": some} if some else {}
+
+    def change_message_visibility_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        self._called("change_message_visibility_batch")
+        assert len(Entries) <= 10
+        answer: dict[str, Any] = {"Successful": [], "Failed": []}
+        for each in Entries:
+            assert each["VisibilityTimeout"] == 0
+            if message := self.hidden.pop(each["ReceiptHandle"], None):
+                self.queues[QueueUrl].append(message)
+                answer["Successful"].append({"Id": each["Id"]})
+            else:
+                answer["Failed"].append({"Id": each["Id"], "Code": "InvalidParameterValue", "SenderFault": True})
+        return answer
+
+    def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        self._called("send_message_batch")
+        assert 1 <= len(Entries) <= 10
+        assert sum(len(each["MessageBody"].encode()) for each in Entries) <= LARGEST_MESSAGE
+        answer: dict[str, Any] = {"Successful": [], "Failed": []}
+        for each in Entries:
+            why = next((why for word, why in self.refuse_send.items() if word in each["MessageBody"]), None)
+            if why is None:
+                self.queues[QueueUrl].append({"Body": each["MessageBody"]})
+                answer["Successful"].append({"Id": each["Id"]})
+                if self.comes_back:
+                    again = received(
+                        each["MessageBody"],
+                        message_id=f"again-{each['Id']}-{len(self.calls)}",
+                        failure_reason="rejected",
+                    )
+                    self.queues[DEAD].insert(0, again)
+            elif why:
+                answer["Failed"].append({"Id": each["Id"], "Code": why, "Message": "no", "SenderFault": True})
+        self._done("send_message_batch")
+        return answer
+
+    def delete_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        self._called("delete_message_batch")
+        assert QueueUrl == DEAD
+        answer: dict[str, Any] = {"Successful": [], "Failed": []}
+        for each in Entries:
+            body = self.hidden[each["ReceiptHandle"]]["Body"]
+            why = next((why for word, why in self.refuse_delete.items() if word in body), None)
+            if why is None:
+                del self.hidden[each["ReceiptHandle"]]
+                answer["Successful"].append({"Id": each["Id"]})
+            else:
+                answer["Failed"].append({"Id": each["Id"], "Code": why, "Message": "no", "SenderFault": False})
+        self._done("delete_message_batch")
+        return answer
+
+    @property
+    def left(self) -> list[str]:
+        """The ids of what lies in the dead-letter queue for all to see; nothing may be hidden any more."""
+        assert not self.hidden
+        return sorted(each["MessageId"] for each in self.queues[DEAD])
+
+    @property
+    def sent(self) -> list[dict[str, Any]]:
+        return [json.loads(each["Body"]) for each in self.queues[SOURCE]]
+
+
+def stop(number: int, **more: Any) -> dict[str, Any]:
+    return STOP | {"targets": [f"device-{number}-"], "command_id": f"c-{number}"} | more
+
+
+def fresh(count: int) -> list[dict[str, Any]]:
+    """Messages m-1, m-2, … of just now."""
+    return [
+        received(stop(number), message_id=f"m-{number}", stamped=datetime.now(UTC)) for number in range(1, count + 1)
+    ]
+
+
+def expired(number: int, task_id: str = BATCH.task_id) -> dict[str, Any]:
+    return received(stop(number, task_id=task_id), message_id=f"m-{number}", stamped=NOW - timedelta(days=400))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@dataclass
+class Shell:
+    """The command, on a fake SQS."""
+
+    patch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    def run(self, sqs: FakeSqs, *arguments: str, answers: str | None = None) -> tuple[int, dict[str, Any], str]:
+        """Give the exit status, the JSON and what was said on standard error."""
+        self.patch.setattr("boto3.client", lambda _: sqs)
+        self.patch.setattr("sys.stdin", io.StringIO() if answers is None else Terminal(answers))
+        status = main(["--queue", DEAD, "--json", *arguments])
+        out, err = self.capsys.readouterr()
+        return status, json.loads(out), err
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(monkeypatch, capsys)
+
+
+def world(*messages: dict[str, Any], **more: Any) -> FakeSqs:
+    return FakeSqs({DEAD: list(messages), SOURCE: []}, **more)
+
+
+def done(shown: dict[str, Any]) -> dict[str, str]:
+    return {each["message_id"]: each["done"] for each in shown["messages"]}
+
+
+def test_looking_moves_nothing_and_hides_nothing(shell: Shell) -> None:
+    sqs = world(*fresh(23), expired(24), received("no JSON", message_id="m-25"))
+    status, shown, err = shell.run(sqs)
+    assert status == 0
+    assert len(done(shown)) == 25
+    assert done(shown)["m-1"] == "would move"
+    assert done(shown)["m-24"] == "would ask: it has expired"
+    assert done(shown)["m-25"] == "stays"
+    assert len(sqs.left) == 25
+    assert set(sqs.calls) == {"receive_message", "change_message_visibility_batch"}
+    assert "nothing was moved" in err
+
+
+def test_what_is_shown_says_what_and_why(shell: Shell) -> None:
+    _, shown, _ = shell.run(
+        world(
+            received(stop(1, attempt=3), failure_reason="gave_up", sent_at="2026-11-23T08:00:00.000Z"),
+            received("no JSON", message_id="m-2", failure_reason="rejected: message: should be JSON"),
+            received({"command": "stop_targets", "task_id": "5f", "all_targets": True}, message_id="m-3", by_sqs=True),
+        )
+    )
+    gave_up, rejected, by_sqs = shown["messages"]
+    assert gave_up == {
+        "message_id": "m-1",
+        "reason": "gave_up",
+        "task": "stop_targets 5f1ac5c3e4b0",
+        "sent_at": "2026-11-23T08:00:00.000Z",
+        "set_aside_at": to_rfc3339(NOW),
+        "command": "stop_targets",
+        "command_id": "c-1",
+        "task_id": "5f1ac5c3e4b0",
+        "targets": 1,
+        "attempt": 3,
+        "expires_at": "2026-11-23T09:00:00.000Z",
+        "expired": gave_up["expired"],
+        "errors": None,
+        "body": None,
+        "done": gave_up["done"],
+        "why": None,
+    }
+    assert (rejected["body"], rejected["command_id"]) == ("no JSON", None)
+    assert "should be JSON" in rejected["errors"]
+    assert (by_sqs["targets"], by_sqs["reason"], by_sqs["set_aside_at"]) == ("all", "moved by SQS", None)
+
+
+def test_nothing_in_a_message_can_steer_the_terminal(shell: Shell) -> None:
+    shell.patch.setattr("boto3.client", lambda _: world(received("\x1b[2J", failure_reason="\x1b]0;x\x07")))
+    assert main(["--queue", DEAD]) == 0
+    out, _ = shell.capsys.readouterr()
+    assert out.replace("\n", "").isprintable()
+    assert "?[2J" in out
+
+
+def test_applying_moves_what_lives_and_leaves_what_has_expired_or_was_rejected(shell: Shell) -> None:
+    sqs = world(*fresh(12), expired(13), received("no JSON", message_id="m-14"))
+    status, shown, err = shell.run(sqs, "--apply")
+    assert status == 0
+    assert sqs.left == ["m-13", "m-14"]
+    assert sorted(each["command_id"] for each in sqs.sent) == sorted(f"c-{number}" for number in range(1, 13))
+    assert (done(shown)["m-1"], done(shown)["m-13"], done(shown)["m-14"]) == ("moved", "stays", "stays")
+    assert "no terminal to ask at" in err
+
+
+def test_each_task_is_asked_about_once_and_only_a_yes_renews_it(shell: Shell) -> None:
+    sqs = world(expired(1, "a1"), expired(2, "a1"), expired(3, "a2"), expired(4, "a3"))
+    status, shown, err = shell.run(sqs, "--apply", answers="y\n\n")  # yes; the default; the end of the input
+    assert status == 0
+    assert err.count("Renew? [y/N]") == 3
+    assert "stop_targets a1: 2 expired" in err
+    assert sqs.left == ["m-3", "m-4"]
+    assert done(shown)["m-2"] == "renewed and moved"
+    assert all(datetime.fromisoformat(each["requested_at"]) > NOW for each in sqs.sent)
+
+
+def test_nothing_is_hidden_while_a_person_thinks(shell: Shell) -> None:
+    sqs = world(expired(1))
+
+    class Thinking(Terminal):
+        def readline(self, *_: object) -> str:  # type: ignore[override]  # typeshed mixes bytes and str here
+            assert sqs.left == ["m-1"]
+            return "y\n"
+
+    shell.patch.setattr("boto3.client", lambda _: sqs)
+    shell.patch.setattr("sys.stdin", Thinking())
+    assert main(["--queue", DEAD, "--apply"]) == 0
+    assert sqs.left == []
+
+
+def test_a_question_about_a_whole_task_says_so(shell: Shell) -> None:
+    everything = {"command": "stop_targets", "task_id": "a1", "all_targets": True}
+    sqs = world(expired(1, "a1"), received(everything, message_id="m-2", stamped=NOW - timedelta(days=400)))
+    _, _, err = shell.run(sqs, "--apply", answers="")
+    assert "ALL targets" in err
+
+
+def test_renew_answers_yes_without_a_question(shell: Shell) -> None:
+    sqs = world(expired(1))
+    assert shell.run(sqs, "--renew")[1]["messages"][0]["done"] == "would renew and move"
+    status, _, err = shell.run(sqs, "--apply", "--renew", answers="")
+    assert (status, sqs.left) == (0, [])
+    assert "Renew?" not in err
+
+
+def test_rejected_messages_move_when_they_are_asked_for(shell: Shell) -> None:
+    def letters() -> list[dict[str, Any]]:
+        now = datetime.now(UTC)
+        return [
+            received("no JSON", stamped=now, failure_reason="rejected: message"),
+            received(stop(2), message_id="m-2", stamped=now, failure_reason="gave_up"),
+        ]
+
+    for arguments, left in ((), ["m-1"]), (("--rejected",), []), (("--only", "rejected"), ["m-2"]):
+        sqs = world(*letters())
+        assert shell.run(sqs, "--apply", *arguments)[0] == 0
+        assert sqs.left == left
+        assert ({"Body": "no JSON"} in sqs.queues[SOURCE]) == bool(arguments), "to the byte, and without attributes"
+
+
+def test_only_a_reason_and_at_most_so_many(shell: Shell) -> None:
+    sqs = world(*fresh(3), *(received(stop(n), message_id=f"m-{n}", failure_reason="gave_up") for n in range(4, 30)))
+    _, shown, _ = shell.run(sqs, "--only", "gave", "--limit", "15")
+    assert list(done(shown)) == [f"m-{number}" for number in range(4, 19)]
+    assert len(sqs.left) == 29
+
+
+def test_an_entry_that_is_not_sent_stays_and_harms_no_other(shell: Shell) -> None:
+    sqs = world(*fresh(4), refuse_send={"device-2-": "InvalidMessageContents", "device-3-": ""})  # and one unmentioned
+    status, shown, _ = shell.run(sqs, "--apply")
+    assert status == 1
+    assert sqs.left == ["m-2", "m-3"]
+    assert [each["command_id"] for each in sqs.sent] == ["c-1", "c-4"]
+    why = {each["message_id"]: each["why"] for each in shown["messages"]}
+    assert why["m-2"] == "not sent: InvalidMessageContents: no"
+    assert why["m-3"] == "not sent: the answer of SQS does not say"
+    assert done(shown) == {"m-2": "FAILED", "m-3": "FAILED", "m-1": "moved", "m-4": "moved"}
+
+
+def test_an_entry_that_is_not_deleted_is_in_both_queues_and_says_so(shell: Shell) -> None:
+    sqs = world(*fresh(3), refuse_delete={"device-2-": "InternalError"})
+    status, shown, _ = shell.run(sqs, "--apply")
+    assert status == 1
+    assert sqs.left == ["m-2"]
+    assert len(sqs.sent) == 3
+    assert [each["why"] for each in shown["messages"]] == [
+        None,
+        "sent, but it is here as well: InternalError: no",
+        None,
+    ]
+
+
+def refused(operation: str, code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "no"}}, operation)
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "said"),
+    [
+        ("receive_message", "AWS.SimpleQueueService.NonExistentQueue", "there is no such queue"),
+        ("receive_message", "AccessDenied", "sqs:receive_message was refused"),
+        ("list_dead_letter_source_queues", "AccessDenied", "sqs:list_dead_letter_source_queues was refused"),
+        ("send_message_batch", "AccessDenied", "sqs:send_message_batch was refused"),
+        ("delete_message_batch", "AccessDenied", "sqs:delete_message_batch was refused"),
+    ],
+)
+def test_a_refusal_of_aws_ends_it_with_its_words_and_loses_nothing(
+    shell: Shell, operation: str, code: str, said: str
+) -> None:
+    sqs = world(*fresh(25), raises={operation: refused(operation, code)})
+    status, shown, err = shell.run(sqs, "--apply")
+    assert status == 1
+    assert said in shown["error"]
+    assert said in err
+    assert len(sqs.left) == 25
+    assert len(sqs.sent) in {0, 10}, "not a second batch when the first could not be deleted"
+
+
+def test_no_answer_from_aws_ends_it_too(shell: Shell) -> None:
+    no_answer = EndpointConnectionError(endpoint_url="https://sqs")
+    sqs = world(*fresh(2), raises={"send_message_batch": no_answer})
+    status, shown, _ = shell.run(sqs, "--apply")
+    assert (status, sqs.left) == (1, ["m-1", "m-2"])
+    assert [each["why"] for each in shown["messages"]] == ["it is not known to have been sent"] * 2
+    assert "Could not connect" in shown["error"]
+
+
+def test_what_cannot_be_given_back_is_said_to_be_hidden_and_is_not_moved(shell: Shell) -> None:
+    sqs = world(*fresh(2), raises={"change_message_visibility_batch": refused("ChangeVisibility", "AccessDenied")})
+    assert "messages stay hidden for 300 s at most" in shell.run(sqs)[2]
+    sqs.queues[DEAD] += fresh(2)
+    status, shown, _ = shell.run(sqs, "--apply")
+    assert (status, shown["messages"], sqs.sent) == (1, [], [])
+
+
+@pytest.mark.parametrize("operation", ["receive_message", "send_message_batch", "delete_message_batch"])
+def test_an_interruption_at_any_moment_loses_nothing(shell: Shell, operation: str) -> None:
+    sqs = world(*fresh(12), interrupt=operation)
+    status, shown, _ = shell.run(sqs, "--apply")
+    assert status == 130
+    assert "interrupted" in shown["error"]
+    if operation == "receive_message":  # what SQS had given, but nobody had taken, is hidden until its time is over
+        sqs.queues[DEAD] += sqs.hidden.values()
+    here = {each["MessageId"].replace("m", "c") for each in [*sqs.queues[DEAD], *sqs.hidden.values()]}
+    assert here | {each["command_id"] for each in sqs.sent} == {f"c-{number}" for number in range(1, 13)}
+
+
+def test_a_message_received_twice_is_moved_once_and_deleted_twice(shell: Shell) -> None:
+    messages = fresh(13)
+    again = {**messages[0], "ReceiptHandle": "another"}
+    sqs = world(*messages, repeats=[[], [], [], [], [again]])  # the look receives thrice, the last time in vain
+    status, shown, _ = shell.run(sqs, "--apply")
+    assert status == 0
+    assert len(sqs.sent) == len(shown["messages"]) == 13
+    assert (sqs.left, sqs.repeats) == ([], [])
+
+
+def test_what_is_rejected_again_at_once_does_not_go_round(shell: Shell) -> None:
+    names = [f"m-{number}" for number in range(1, 13)]
+    sqs = world(*(received("no JSON", message_id=name, stamped=datetime.now(UTC)) for name in names), comes_back=True)
+    status, shown, _ = shell.run(sqs, "--apply", "--rejected")
+    assert (status, list(done(shown))) == (0, names)
+    assert len(sqs.queues[SOURCE]) == len(sqs.left) == 12
+
+
+def test_what_others_took_in_the_meantime_is_missed_aloud(shell: Shell) -> None:
+    sqs = world(expired(1))
+
+    class Slow(Terminal):
+        def readline(self, *_: object) -> str:  # type: ignore[override]  # typeshed mixes bytes and str here
+            sqs.queues[DEAD].clear()
+            return "y\n"
+
+    shell.patch.setattr("boto3.client", lambda _: sqs)
+    shell.patch.setattr("sys.stdin", Slow())
+    assert main(["--queue", DEAD, "--apply"]) == 1
+    assert "1 of the messages did not come again" in shell.capsys.readouterr().err
+
+
+def test_the_same_message_over_and_over_comes_to_an_end(shell: Shell) -> None:
+    message = received("no JSON")
+    sqs = world(message, repeats=[[], *([message] for _ in range(9))])
+    assert len(shell.run(sqs)[1]["messages"]) == 1
+    assert sqs.calls.count("receive_message") == 2
+
+
+def test_large_messages_are_sent_in_calls_that_hold_them() -> None:
+    targets = [f"{number:036}" for number in range(13_000)]
+    sqs = world(*(received(stop(n, targets=targets), message_id=f"m-{n}") for n in range(1, 6)))
+    wishes = Wishes(ttl=HOUR, rejected=False, renew=False, only="", limit=9)
+    client = cast("SQSClient", sqs)
+    with DeadLetterQueue(client, DEAD, note=print) as queue:
+        moves = move(
+            queue,
+            sqs=client,
+            to=SOURCE,
+            wishes=wishes,
+            message_ids=frozenset(f"m-{number}" for number in range(1, 6)),
+            renewed_tasks=frozenset(),
+            now=lambda: NOW,
+        )
+        assert [each.done for each in moves] == ["moved"] * 5
+    assert sqs.left == []
+    assert sqs.calls.count("send_message_batch") == 3
+
+
+@pytest.mark.parametrize(("sources", "found"), [((), "none"), ((SOURCE, "https://sqs/1/other"), "other")])
+def test_without_exactly_one_source_the_other_queue_must_be_named(
+    shell: Shell, sources: tuple[str, ...], found: str
+) -> None:
+    sqs = world(*fresh(1), sources=sources)
+    status, shown, _ = shell.run(sqs, "--apply")
+    assert (status, sqs.left) == (1, ["m-1"])
+    assert "--to must say which queue" in shown["error"]
+    assert found in shown["error"]
+    assert shell.run(sqs, "--apply", "--to", "stop")[0] == 0
+    assert len(sqs.sent) == 1
+
+
+def test_a_queue_is_never_moved_into_itself(shell: Shell) -> None:
+    for itself in ("stop-dead-letter", "https://another.name/1/stop-dead-letter"):
+        status, shown, _ = shell.run(world(*fresh(1)), "--apply", "--to", itself)
+        assert (status, shown["error"]) == (1, "--to is the dead-letter queue itself")
+
+
+@pytest.mark.parametrize("wrong", [("--limit", "0"), ("--ttl", "-1"), ("--ttl", "9" * 20), ("--limit", "x")])
+def test_a_wrong_command_line_ends_with_2(wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--queue", DEAD, *wrong])
+    assert ended.value.code == 2
+    assert wrong[0] in capsys.readouterr().err
+
+
+# With boto3 itself
+
+
+@pytest.fixture
+def boto3_sqs(monkeypatch: pytest.MonkeyPatch) -> Iterator[SQSClient]:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(redrive, "WAIT", 0)  # moto would wait
+    with mock_aws():
+        yield boto3.client("sqs")
+
+
+def test_the_source_queue_is_found_by_the_redrive_policy(
+    boto3_sqs: SQSClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dead = boto3_sqs.create_queue(QueueName="stop-dead-letter")["QueueUrl"]
+    arn = boto3_sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 3})
+    source = boto3_sqs.create_queue(QueueName="stop", Attributes={"RedrivePolicy": policy})["QueueUrl"]
+    for number in range(12):
+        boto3_sqs.send_message(QueueUrl=dead, MessageBody=json.dumps(stop(number)))
+    assert main(["--queue", "stop-dead-letter", "--apply"]) == 0
+    assert "12 messages: 12 moved" in capsys.readouterr().err
+    counts = [
+        boto3_sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])["Attributes"]
+        for url in (dead, source)
+    ]
+    assert [each["ApproximateNumberOfMessages"] for each in counts] == ["0", "12"]
+
+
+def test_a_queue_that_is_not_there_is_said_to_be_not_there(
+    boto3_sqs: SQSClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = boto3_sqs.create_queue(QueueName="stop")["QueueUrl"]
+    for queue in ("nowhere", f"{url}-dead"):
+        assert main(["--queue", queue]) == 1
+        assert "there is no such queue in this account and region" in capsys.readouterr().err
+
+
+def test_no_region_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    assert main(["--queue", "stop"]) == 1
+    assert "You must specify a region" in capsys.readouterr().err
