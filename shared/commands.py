@@ -145,8 +145,11 @@ class _Command(BaseModel, ABC):
         return now >= self.expires_at
 
     def to_message(self) -> str:
-        """Write the command as a message body: what was left out stays out."""
-        return self.model_dump_json(exclude_none=True, exclude_defaults=True)
+        """Write the command as a message body: what was left out stays out.
+
+        In ASCII, since JSON may hold characters that SQS does not take (U+FFFF in a sender's `reason`).
+        """
+        return self.model_dump_json(exclude_none=True, exclude_defaults=True, ensure_ascii=True)
 
 
 class StopTask(_Command):

@@ -408,3 +408,10 @@ def test_a_command_cannot_be_changed() -> None:
     assert isinstance(command, StopTask)
     with pytest.raises(ValueError, match="frozen"):
         command.task_id = "another"  # type: ignore[misc]
+
+
+def test_a_message_is_written_in_characters_that_sqs_takes() -> None:
+    command = read_command({**TASK, "reason": "\uffff \x01 ☂ 🛑"}, defaults=defaults())
+    assert command.to_message().isascii()
+    assert command.to_message().isprintable()
+    assert read_command(json.loads(command.to_message()), defaults=defaults()).reason == command.reason
