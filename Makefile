@@ -5,7 +5,7 @@
 # and everything else is the line below its target.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint fmt build package lock clean
+.PHONY: help install demo test lint fmt mutants soak redrive build package lock clean
 MAKEFLAGS += --no-print-directory
 
 PY := .venv/bin/python
@@ -34,6 +34,17 @@ lint: install  ## ruff and mypy
 fmt: install  ## format, and mend what ruff can mend by itself
 	@$(PY) -m ruff check --fix-only --quiet .
 	@$(PY) -m ruff format --quiet .
+
+mutants: install  ## break each promise on purpose and see its test fail; minutes long
+	@$(PY) -m tests.mutants
+
+soak: install  ## thousands of commands with faults and killed processes, and a ledger; SEED=n repeats a plan
+	@$(PY) -m local.soak $(if $(SEED),--seed $(SEED))
+
+redrive: install  ## what lies in the dead-letter queue QUEUE=... and why; APPLY=1 moves it back
+	@$(PY) -m local.redrive --queue "$(QUEUE)" $(if $(TO),--to "$(TO)") $(if $(APPLY),--apply) \
+	    $(if $(RENEW),--renew) $(if $(REJECTED),--rejected) $(if $(ONLY),--only "$(ONLY)") \
+	    $(if $(LIMIT),--limit $(LIMIT)) $(if $(TTL),--ttl $(TTL))
 
 build: install  ## the folder that is deployed: .build/arm64, or with ARCH=x86_64 the other
 	@$(PY) -m local.build $(ARCH)
