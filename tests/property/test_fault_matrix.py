@@ -47,7 +47,8 @@ HUAWEI_FAULTS: Final[dict[str, dict[str, Any]]] = {
     "error in a 200": {"kind": "error_in_200"},
     "taken, then an error in a 200": {"kind": "error_in_200", "handled": True},
     "junk in a 200": {"kind": "junk_200"},
-    "null in a 200": {"kind": "null_200"},
+    # To the stop of a check that is the answer of success, and no fault.
+    "null in a 200": {"kind": "null_200", "service": "iotda"},
     "redirect": {"kind": "redirect"},
     "a target missing": {"kind": "target_missing", "operation": "stop_batch_task"},
     "a target failing": {"kind": "target_failure", "operation": "stop_batch_task"},
