@@ -6,6 +6,7 @@ https://support.huaweicloud.com/intl/en-us/api-iothub/
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 TARGETS_PER_PAGE: Final = 50
 """Most subtasks that one page of a batch task holds."""
+
+TRIES_PER_PAGE: Final = 4
+"""Most times that one page is asked for before its list is given up."""
 
 # Huawei's spelling, "Waitting" too.
 _TASK_STATES: Final = {
@@ -110,6 +114,17 @@ class _ShowAnswer(_Answer):
         return said
 
 
+@dataclass(frozen=True, slots=True)
+class _Paging:
+    """How far a list has been read: what is still looked for, by which marker to go on, what was seen, tries left."""
+
+    left: tuple[str, ...]
+    marker: str
+    markers: frozenset[str]
+    seen: frozenset[str]
+    tries: int
+
+
 class IoTDA:
     """Stops and reads the targets of firmware and software upgrades."""
 
@@ -172,37 +187,44 @@ class IoTDA:
             return Reading(findings)
         if answer.total is not None and len(left) < (answer.total - 1) // TARGETS_PER_PAGE:
             return Reading(findings, self._one_each(batch_task, left))
-        return Reading(findings, (partial(self._read_pages, batch_task, left, answer),))
+        paging = _Paging(left, "", frozenset(), frozenset(), TRIES_PER_PAGE)
+        rest = self._page_on(batch_task, paging, answer)
+        return Reading({**findings, **rest.findings}, rest.more)
 
     def _one_each(self, task: BatchTask, targets: Iterable[str]) -> tuple[Callable[[Deadline], Reading], ...]:
         return tuple(partial(self.read, task, (target,)) for target in targets)
 
-    def _read_pages(self, task: BatchTask, wanted: tuple[str, ...], page: _ShowAnswer, deadline: Deadline) -> Reading:
-        """Page on by marker (`offset` ends at 500) until all are found or the list ends.
+    def _page_on(self, task: BatchTask, paging: _Paging, page: _ShowAnswer) -> Reading:
+        """Take what a page says, and go on by its marker (`offset` ends at 500) until all are found or the list ends.
 
-        If it ends before all that it counts were seen, what is left is asked for by name.
+        Each page is a read of its own, so that it is paced, and tried again, like every other call. If the list ends
+        before all that it counts were seen, what is left is asked for by name.
         """
-        left = dict.fromkeys(wanted)
-        findings: dict[str, Finding] = {}
-        markers: set[str] = set()
-        seen: set[str] = set()
-        while left:
-            marker = page.page.marker if page.page else None
-            seen.update(page.states())
-            if page.total is not None and len(seen) >= page.total:
-                return Reading(findings | dict.fromkeys(left, page.on_unlisted))
-            if not page.task_details or not marker or marker in markers:
-                return Reading(findings, self._one_each(task, left))
-            markers.add(marker)
-            answer = self._show(task, {"limit": TARGETS_PER_PAGE, "marker": marker}, deadline)
-            if isinstance(answer, Finding):
-                return Reading(findings | dict.fromkeys(left, answer))
-            page = answer
-            for target, state in page.states().items():
-                if target in left:
-                    findings[target] = state
-                    del left[target]
-        return Reading(findings)
+        states = page.states()
+        findings = {target: state for target, state in states.items() if target in paging.left}
+        left = tuple(target for target in paging.left if target not in findings)
+        seen = paging.seen | states.keys()
+        marker = page.page.marker if page.page else None
+        if not left:
+            return Reading(findings)
+        if page.total is not None and len(seen) >= page.total:
+            return Reading(findings | dict.fromkeys(left, page.on_unlisted))
+        if not page.task_details or not marker or marker in paging.markers:
+            return Reading(findings, self._one_each(task, left))
+        following = _Paging(left, marker, paging.markers | {marker}, seen, TRIES_PER_PAGE)
+        return Reading(findings, (partial(self._read_page, task, following),))
+
+    def _read_page(self, task: BatchTask, paging: _Paging, deadline: Deadline) -> Reading:
+        answer = self._show(task, {"limit": TARGETS_PER_PAGE, "marker": paging.marker}, deadline)
+        if not isinstance(answer, Finding):
+            return self._page_on(task, paging, answer)
+        if answer.verdict is not Verdict.UNFINISHED or paging.tries == 1 or not deadline.remaining():
+            return Reading(dict.fromkeys(paging.left, answer))
+        # From this page and not from the first, or a long list under a quota would never be read to its end; and after
+        # a pause, whatever the trouble was, which the pace makes when it is told of a throttle.
+        again = replace(paging, tries=paging.tries - 1)
+        findings = dict.fromkeys(paging.left, replace(answer, throttled=True))
+        return Reading(findings, (partial(self._read_page, task, again),))
 
     def _show(self, task: BatchTask, query: Mapping[str, str | int], deadline: Deadline) -> _ShowAnswer | Finding:
         """Read one page of the task, or give the finding that stands for every target that it should have told."""

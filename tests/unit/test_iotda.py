@@ -256,7 +256,8 @@ def whole(iotda: IoTDA, task: BatchTask, targets: tuple[str, ...]) -> dict[str, 
     readings: list[Reading] = [iotda.read(task, targets, deadline)]
     while readings:
         reading = readings.pop()
-        assert not found.keys() & reading.findings.keys()
+        # Only what a page in trouble left unfinished is told again.
+        assert all(found[each].verdict is Verdict.UNFINISHED for each in found.keys() & reading.findings.keys())
         found |= reading.findings
         readings += [more(deadline) for more in reading.more]
     assert found.keys() == set(targets)
@@ -383,7 +384,11 @@ RUN = "Processing"
         # Of two counts that differ, the lower one ends nothing.
         ([page(("d1", RUN), total=0, count=60, marker="b"), page(("d2", RUN), total=0, count=60)],
          ["limit=50", "limit=50&marker=b"], V.RUNS),
-        ([page(("d1", RUN), total=60, marker="b"), NoAnswer("cut")], ["limit=50", "limit=50&marker=b"], V.UNFINISHED),
+        # A page in trouble is asked for again, and not those before it.
+        ([page(("d1", RUN), total=60, marker="b"), NoAnswer("cut"), page(("d2", RUN))],
+         ["limit=50", "limit=50&marker=b", "limit=50&marker=b"], V.RUNS),
+        ([page(("d1", RUN), total=60, marker="b"), NoAnswer("cut")],
+         ["limit=50"] + ["limit=50&marker=b"] * 4, V.UNFINISHED),
         ([page(("d1", RUN), total=1, status="Initializing")], ["limit=50"], V.UNFINISHED),
     ],
 )  # fmt: skip

@@ -38,3 +38,23 @@ def test_ten_thousand_targets_under_a_quota_are_all_stopped_with_few_calls_too_m
     assert sent <= CALLS * WASTED_AT_MOST
     # And the quota was used: not ten times as long as it must take.
     assert simulation.clock.seconds <= 3 * CALLS * max(1 / per_second, latency) + 30
+
+
+@pytest.mark.parametrize("latency", [0.0, 0.1])
+def test_a_long_list_is_read_to_its_end_under_a_quota(latency: float) -> None:
+    pages = 100
+    devices = [f"d{number}" for number in range(pages * 50)]
+    simulation = Simulation(
+        scenario=Scenario(
+            keys=(AccessKey(),),
+            batch_tasks=(BatchTask(task_id=TASK, targets=tuple(devices)),),
+            quotas=(Quota(service="iotda", per_second=5),),
+            settings=Settings(latency_seconds=latency),
+        )
+    )
+    simulation.send(
+        {"command": "stop_targets", "task_id": TASK, "command_id": "c-1", "targets": devices, "dry_run": True}
+    )
+    assert simulation.run_out() == 1
+    assert simulation.events_of("c-1")[-1]["tally"]["would_stop"] == len(devices)
+    assert len(simulation.cloud.log()) <= pages * WASTED_AT_MOST
