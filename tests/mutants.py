@@ -205,7 +205,7 @@ MUTANTS: Final = (
         "shared/findings.py",
         "verdict = Verdict.UNFINISHED if unclear.error_code is None else Verdict.DENIED",
         "verdict = Verdict.TAKEN",
-        MATRIX,
+        ("tests/unit/test_codearts_check.py", *MATRIX),
     ),
     Mutant(
         "6 stopped on a guess: a target missing from the answer",
@@ -252,7 +252,7 @@ MUTANTS: Final = (
     Mutant(
         "deadline: a pause past the deadline",
         "shared/execution.py",
-        "if pause >= self._deadline.remaining():",
+        "if seconds >= self._deadline.remaining():",
         "if False:",
         EXECUTION,
     ),
