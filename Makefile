@@ -42,6 +42,7 @@ soak: install  ## thousands of commands with faults and killed processes, and a 
 	@$(PY) -m local.soak $(if $(SEED),--seed $(SEED))
 
 redrive: install  ## what lies in the dead-letter queue QUEUE=... and why; APPLY=1 moves it back
+	@test -n "$(QUEUE)" || { echo "say which: QUEUE=<name or URL of the dead-letter queue>"; exit 2; }
 	@$(PY) -m local.redrive --queue "$(QUEUE)" $(if $(TO),--to "$(TO)") $(if $(APPLY),--apply) \
 	    $(if $(RENEW),--renew) $(if $(REJECTED),--rejected) $(if $(ONLY),--only "$(ONLY)") \
 	    $(if $(LIMIT),--limit $(LIMIT)) $(if $(TTL),--ttl $(TTL))

@@ -33,6 +33,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -573,7 +574,8 @@ class _Run:
 
 def _ask(expired: Sequence[Entry]) -> frozenset[str]:
     """Ask about each task once; give those that are to be renewed."""
-    if expired and not sys.stdin.isatty():
+    # There is no `sys.stdin` at all when whoever started this closed it.
+    if expired and not (sys.stdin and sys.stdin.isatty()):
         _note("no terminal to ask at: what has expired stays, unless --renew is given")
         return frozenset()
     by_task: dict[str, list[Entry]] = {}
@@ -644,7 +646,11 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="REASON", help="only those whose reason begins so")
     parser.add_argument("--limit", type=_count, default=sys.maxsize, metavar="N", help="at most so many messages")
     parser.add_argument(
-        "--ttl", type=_seconds, default=_TTL_SECONDS, metavar="SECONDS", help="COMMAND_TTL_SECONDS of the deployment"
+        "--ttl",
+        type=_seconds,
+        default=os.environ.get("COMMAND_TTL_SECONDS", str(_TTL_SECONDS)),  # a text, so it is checked like an argument
+        metavar="SECONDS",
+        help="COMMAND_TTL_SECONDS of the deployment; default: the variable of that name, else 3600",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON, all else on standard error")
     return parser.parse_args(arguments)

@@ -411,6 +411,7 @@ class Shell:
 
 @pytest.fixture
 def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    monkeypatch.delenv("COMMAND_TTL_SECONDS", raising=False)
     return Shell(monkeypatch, capsys)
 
 
@@ -711,6 +712,32 @@ def test_a_wrong_command_line_ends_with_2(wrong: tuple[str, str], capsys: pytest
         main(["--queue", DEAD, *wrong])
     assert ended.value.code == 2
     assert wrong[0] in capsys.readouterr().err
+
+
+def test_the_time_to_live_is_taken_from_the_environment_unless_it_is_given(shell: Shell) -> None:
+    minutes_old = received(stamped=datetime.now(UTC) - timedelta(minutes=5))
+    shell.patch.setenv("COMMAND_TTL_SECONDS", "60")
+    assert shell.run(world(minutes_old))[1]["messages"][0]["expired"]
+    assert not shell.run(world(minutes_old), "--ttl", "3600")[1]["messages"][0]["expired"]
+
+
+def test_a_time_to_live_in_the_environment_that_is_none_ends_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMMAND_TTL_SECONDS", "an hour")
+    with pytest.raises(SystemExit) as ended:
+        main(["--queue", DEAD])
+    assert ended.value.code == 2
+    assert "--ttl" in capsys.readouterr().err
+
+
+def test_a_closed_standard_input_is_no_terminal(shell: Shell) -> None:
+    sqs = world(expired(1))
+    shell.patch.setattr("boto3.client", lambda _: sqs)
+    shell.patch.setattr("sys.stdin", None)
+    assert main(["--queue", DEAD, "--apply"]) == 0
+    assert sqs.left == ["m-1"]
+    assert "no terminal to ask at" in shell.capsys.readouterr().err
 
 
 # With boto3 itself
