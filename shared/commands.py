@@ -64,13 +64,12 @@ def _read_instant(value: Any) -> datetime:
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
         raise PydanticCustomError("rfc3339", "should be an RFC 3339 time with its zone, e.g. 2026-11-23T08:49:05Z")
     try:
-        instant = datetime.fromisoformat(value.upper())
-        in_range = instant.year in _YEARS
-    except ValueError as error:
+        instant = datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise PydanticCustomError("rfc3339", "should be a time that exists") from error
-    if not in_range:
+    if instant.year not in _YEARS:
         raise PydanticCustomError("rfc3339", "should lie in a year from 1970 to 8999")
-    return instant.astimezone(UTC)
+    return instant
 
 
 def _folded(targets: tuple[str, ...]) -> tuple[str, ...]:
@@ -147,8 +146,11 @@ class _Command(BaseModel, ABC):
     def to_message(self) -> str:
         """Write the command as a message body: what was left out stays out.
 
-        In ASCII, since JSON may hold characters that SQS does not take (U+FFFF in a sender's `reason`).
+        In ASCII, since JSON may hold characters that SQS does not take (U+FFFF in a sender's `reason`). When all that
+        was asked is awaited it is not written twice, or half of what fits into a message would not come back.
         """
+        if len(self.awaiting) == len(self.asked) > 1:
+            return self.model_copy(update={"awaiting": (ALL_TARGETS,)}).to_message()
         return self.model_dump_json(exclude_none=True, exclude_defaults=True, ensure_ascii=True)
 
 
@@ -209,6 +211,8 @@ class StopTargets(_Command):
         targets = None if ALL_TARGETS in unfinished else (*to_stop, *awaiting)
         if self.targets is not None:
             targets = tuple(target for target in self.targets if target in unfinished)
+            awaited = frozenset(awaiting)
+            awaiting = tuple(target for target in targets if target in awaited)
         return self.model_copy(
             update={
                 "targets": targets,
@@ -287,6 +291,8 @@ def read_command(payload: object, *, defaults: Defaults) -> Command:
             filled.setdefault("project_id", defaults.project_id)
             if defaults.instance_id is not None:
                 filled.setdefault("instance_id", defaults.instance_id)
+            if filled.get("awaiting") == [ALL_TARGETS] and "targets" in filled:
+                filled["awaiting"] = filled["targets"]
         case _:
             raise InvalidCommand(
                 (FieldError(loc="command", msg="should be stop_task or stop_targets"),),

@@ -6,6 +6,7 @@ unlucky never harms its neighbours.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from shared.commands import Command, Defaults, InvalidCommand, StopTargets, known_of, read_command
@@ -14,7 +15,7 @@ from shared.execution import Patience, Service, execute
 from shared.outcomes import FieldError
 from shared.planning import plan
 from shared.publishing import Parcel, Publisher, dead_letter, remainder_message
-from shared.settlement import Done, GoesOn, LeftToSqs, Settlement, Undone, expire, reject, settle
+from shared.settlement import Done, GoesOn, LeftToSqs, Settlement, Undone, expire, reject, settle, settle_late
 
 if TYPE_CHECKING:
     from shared.deadline import Deadline
@@ -29,7 +30,23 @@ PUBLISHING_SHARE: Final = 0.25
 """Part of the invocation's time that is kept for publishing, up to `PUBLISHING_RESERVE`."""
 
 PUBLISHING_RESERVE: Final = 10.0
-"""Seconds that are enough to publish what one delivery brings."""
+"""Seconds that are enough to publish what a usual delivery brings."""
+
+SETTLED_A_SECOND: Final = 10_000
+"""Targets that are settled and published in a second, at the least; larger deliveries need more time for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A command to carry out. `is_late`: only to be read, for what an earlier delivery may have done of it."""
+
+    command: Command
+    is_late: bool
+
+    @property
+    def as_planned(self) -> Command:
+        """The command as it is planned: one that is late may no longer be sent."""
+        return self.command.model_copy(update={"dry_run": True}) if self.is_late else self.command
 
 
 class Deliveries:
@@ -60,16 +77,17 @@ class Deliveries:
         """
         messages = read_delivery(event, now=self._patience.now())
         parcels, accepted = self._read_all(messages)
-        reserve = min(PUBLISHING_RESERVE, PUBLISHING_SHARE * deadline.remaining())
+        targets = sum(len(each.command.asked) for each in accepted.values())
+        reserve = PUBLISHING_RESERVE + targets / SETTLED_A_SECOND
         findings = execute(
-            plan(accepted.values()),
+            plan(each.as_planned for each in accepted.values()),
             service=self._service,
             pace=self._pace,
-            deadline=deadline.less(reserve),
+            deadline=deadline.less(min(reserve, PUBLISHING_SHARE * deadline.remaining())),
             patience=self._patience,
         )
         self._telemetry.defects(findings.errors)
-        parcels += [self._settle(message, command, findings) for message, command in accepted.items()]
+        parcels += [self._settle(message, each, findings) for message, each in accepted.items()]
         published = self._publisher.publish(parcels, deadline=deadline)
         self._telemetry.outcomes_published(
             outcome for parcel in parcels if parcel.message_id not in published.failed for outcome in parcel.outcomes
@@ -83,19 +101,22 @@ class Deliveries:
                 raise fault
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in not_acknowledged]}
 
-    def _read_all(self, messages: tuple[Incoming, ...]) -> tuple[list[Parcel], dict[Incoming, Command]]:
+    def _read_all(self, messages: tuple[Incoming, ...]) -> tuple[list[Parcel], dict[Incoming, Accepted]]:
         """Part the messages into those that can be answered at once and the commands to carry out."""
         now = self._patience.now()
         parcels: list[Parcel] = []
-        accepted: dict[Incoming, Command] = {}
+        accepted: dict[Incoming, Accepted] = {}
         for message in messages:
             try:
                 command = read_command(payload_of(message), defaults=self._defaults(message))
                 self._guard(command)
-                if command.has_expired(now):
-                    parcels.append(self._parcel(message, expire(command, now=now)))
+                if not command.has_expired(now):
+                    accepted[message] = Accepted(command, is_late=False)
+                elif message.is_repeat and command.attempt == 1:
+                    # It may have been carried out in part, so "nothing was sent" could be untrue.
+                    accepted[message] = Accepted(command, is_late=True)
                 else:
-                    accepted[message] = command
+                    parcels.append(self._parcel(message, expire(command, now=now)))
             except InvalidCommand as invalid:
                 rejection = reject(invalid.known, invalid.errors, body=message.body, now=now)
                 parcels.append(self._to_dead_letters(message, (rejection,), message.body, f"rejected: {invalid}"))
@@ -122,12 +143,15 @@ class Deliveries:
             return
         raise InvalidCommand((forbidden,), known_of(command))
 
-    def _settle(self, message: Incoming, command: Command, findings: Findings) -> Parcel:
+    def _settle(self, message: Incoming, accepted: Accepted, findings: Findings) -> Parcel:
+        now = self._patience.now()
         try:
+            if accepted.is_late:
+                return self._parcel(message, settle_late(accepted.command, findings, now=now))
             settlement = settle(
-                command,
+                accepted.command,
                 findings,
-                now=self._patience.now(),
+                now=now,
                 max_attempts=self._settings.max_attempts,
                 jitter=self._patience.uniform(0.0, 1.0),
             )

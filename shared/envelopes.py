@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """One message as it came. `body` is what a dead-letter queue must hold, to the byte."""
+    """One message as it came. `body` is what a dead-letter queue must hold, to the byte.
+
+    `is_repeat`: whether SQS delivered it before, so that something of it may have been done.
+    """
 
     message_id: str
     body: str
     sent_at: datetime
+    is_repeat: bool
 
 
 def read_delivery(event: Any, *, now: datetime) -> tuple[Incoming, ...]:
@@ -41,11 +45,13 @@ def read_delivery(event: Any, *, now: datetime) -> tuple[Incoming, ...]:
 def _incoming(record: Mapping[str, Any], *, now: datetime) -> Incoming:
     if record["eventSource"] != "aws:sqs":
         raise ValueError(record["eventSource"])
-    sent = record.get("attributes", {}).get("SentTimestamp")
+    attributes = record.get("attributes", {})
+    sent = attributes.get("SentTimestamp")
     return Incoming(
         message_id=record["messageId"],
         body=record["body"],
         sent_at=now if sent is None else datetime.fromtimestamp(int(sent) / 1000, tz=UTC),
+        is_repeat=int(attributes.get("ApproximateReceiveCount", 1)) > 1,
     )
 
 

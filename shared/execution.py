@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from shared.commands import ALL_TARGETS
-from shared.deadline import Deadline
 from shared.errors import DeploymentFault
 from shared.findings import Finding, Findings, Reading, Verdict, believe, resolve
 from shared.planning import Call, Plan, Stop, StopAll, Task
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
+    from shared.deadline import Deadline
     from shared.pace import Pace
 
 TRIES: Final = 4
@@ -74,6 +75,13 @@ def execute(plan: Plan, *, service: Service, pace: Pace, deadline: Deadline, pat
         return _Execution(service, threads, pace, deadline, patience).run(plan)
 
 
+class _Asked(Enum):
+    NO_TURN = auto()
+
+
+_NO_TURN: Final = _Asked.NO_TURN
+
+
 class _Execution:
     """One delivery's calls; what they share is the pace, and whether a fault of the deployment has ended them."""
 
@@ -120,6 +128,8 @@ class _Execution:
             answer = self._ask(partial(self._send, call))
             if answer is None:
                 return findings
+            if answer is _NO_TURN:  # what an earlier try was told stands
+                return self._late(_asked(call)) | findings
             findings |= answer
             again = tuple(target for target in _asked(call) if findings[target].verdict is Verdict.UNFINISHED)
             if not again or self._has_expired(call) or not self._wait(pause, [findings[target] for target in again]):
@@ -158,21 +168,32 @@ class _Execution:
             for future in done:
                 task = reads.pop(future)
                 reading = future.result()
-                if reading is not None:
+                if reading is _NO_TURN:
+                    states[task] = self._late(wanted[task]) | states[task]
+                elif reading is not None:
                     states[task].update(reading.findings)
                     reads |= {self._submit(partial(self._ask, more)): task for more in reading.more}
 
-    def _ask[T: (dict[str, Finding], Reading)](self, question: Callable[[Deadline], T]) -> T | None:
+    def _late(self, targets: Iterable[str]) -> dict[str, Finding]:
+        """Say that there was no time to ask; what Huawei still wants to be left alone for goes along."""
+        pause = self._pace.pause(self._deadline.clock)
+        late = Finding(Verdict.UNFINISHED, error_msg="no time left to ask", retry_after=pause or None)
+        return dict.fromkeys(targets, late)
+
+    def _ask[T: (dict[str, Finding], Reading)](
+        self, question: Callable[[Deadline], T]
+    ) -> T | Literal[_Asked.NO_TURN] | None:
         """Ask Huawei once, in turn; `None` when the deployment is at fault, now or before, or we are."""
         if self._fault is not None:
             return None
         turn = self._pace.begin(self._deadline)
+        if turn is None:
+            return _NO_TURN
         findings: Iterable[Finding] = ()
         try:
             if self._fault is not None:  # found by another call while this one waited for its turn
                 return None
-            # Without a turn there is no time either: the service then says so of each target and sends nothing.
-            answer = question(self._deadline if turn else Deadline.after(0.0, self._deadline.clock))
+            answer = question(self._deadline)
             findings = (answer.findings if isinstance(answer, Reading) else answer).values()
         except DeploymentFault as fault:
             self._fault = fault
@@ -181,11 +202,8 @@ class _Execution:
         else:
             return answer
         finally:
-            if turn is not None:
-                throttles = [finding.retry_after or 0.0 for finding in findings if finding.throttled]
-                self._pace.end(
-                    turn, self._deadline, throttled=bool(throttles), retry_after=max(throttles, default=None)
-                )
+            throttles = [finding.retry_after or 0.0 for finding in findings if finding.throttled]
+            self._pace.end(turn, self._deadline, throttled=bool(throttles), retry_after=max(throttles, default=None))
         return None
 
     def _wait(self, longest: float | None, passing: list[Finding]) -> bool:
@@ -237,15 +255,20 @@ def _asked(call: Call) -> tuple[str, ...]:
 
 
 def _resolved(states: States, read: States) -> States:
-    """Settle unclear answers by the states read; what could not be read has no finding."""
-    return {
-        task: {
-            target: resolve(finding, read[task][target]) if finding.verdict is Verdict.UNCLEAR else finding
-            for target, finding in found.items()
-            if finding.verdict is not Verdict.UNCLEAR or target in read[task]
-        }
-        for task, found in states.items()
-    }
+    """Settle unclear answers by the states read; what could not be read has no finding.
+
+    Of a "stop all" whose list has such a target, the whole has none either: nobody else would miss the target.
+    """
+    resolved: States = {}
+    for task, found in states.items():
+        clear = {target: finding for target, finding in found.items() if finding.verdict is not Verdict.UNCLEAR}
+        unclear = found.keys() - clear.keys()
+        settled = {target: resolve(found[target], read[task][target]) for target in unclear if target in read[task]}
+        if len(settled) < len(unclear):
+            clear.pop(ALL_TARGETS, None)
+        # In the order of the answers, by which results are told.
+        resolved[task] = {target: (clear | settled)[target] for target in found if target in clear or target in settled}
+    return resolved
 
 
 def _believed(states: States, later: States) -> States:

@@ -83,13 +83,13 @@ class Tally(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    stopped: int = Field(0, ge=0)
-    already_ended: int = Field(0, ge=0)
-    not_found: int = Field(0, ge=0)
-    refused: int = Field(0, ge=0)
-    gave_up: int = Field(0, ge=0)
-    still_running: int = Field(0, ge=0)
-    would_stop: int = Field(0, ge=0)
+    stopped: int = Field(0, ge=0, le=1_000_000)
+    already_ended: int = Field(0, ge=0, le=1_000_000)
+    not_found: int = Field(0, ge=0, le=1_000_000)
+    refused: int = Field(0, ge=0, le=1_000_000)
+    gave_up: int = Field(0, ge=0, le=1_000_000)
+    still_running: int = Field(0, ge=0, le=1_000_000)
+    would_stop: int = Field(0, ge=0, le=1_000_000)
 
     def plus(self, results: tuple[TargetResult, ...]) -> Tally:
         """Count these results too."""

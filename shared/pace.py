@@ -78,8 +78,11 @@ class Pace:
             while self._in_flight >= self.allowed:
                 if not self._changed.wait(timeout=deadline.remaining()):
                     return None
+            start = max(self._next_start, self._resume_at, deadline.clock())
+            # Whoever cannot wait so long claims nothing, or calls that never start would push all others out.
+            if start - deadline.clock() >= deadline.remaining() > 0:
+                return None
             self._in_flight += 1
-            start = max(self._next_start, deadline.clock())
             self._next_start = start + self._gap
         # Whoever waits for his start may meanwhile be told of a pause.
         while (pause := max(start, self._resume_at) - deadline.clock()) > 0:
@@ -88,6 +91,10 @@ class Pace:
                 return None
             self._sleep(pause)
         return Turn(self._epoch)
+
+    def pause(self, clock: Callable[[], float]) -> float:
+        """Seconds for which nobody gets a turn from now on; 0 if there is no pause."""
+        return max(0.0, self._resume_at - clock())
 
     def end(self, turn: Turn, deadline: Deadline, *, throttled: bool, retry_after: float | None) -> None:
         """Give a turn back, with what Huawei said of the pace. `retry_after`: seconds it asked for, if it did."""

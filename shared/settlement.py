@@ -104,13 +104,17 @@ def settle(command: Command, findings: Findings, *, now: datetime, max_attempts:
         return Done(_tell(command, ends, now=now, final=True))
     if any(why is Unfinished.UNKNOWN for why, _ in unfinished.values()):
         return LeftToSqs(_tell(command, ends, now=now, final=False))
-    if command.attempt >= max_attempts:
+    # Confirmation has its own count: a stop that was taken at the last attempt is read before it is given up.
+    begins_to_wait = all(why is Unfinished.AWAITING for why, _ in unfinished.values()) and any(
+        finding is not None and finding.verdict is Verdict.TAKEN for _, finding in unfinished.values()
+    )
+    if command.attempt >= max_attempts and not begins_to_wait:
         return _give_up(command, ends, unfinished, now=now, failure_reason="gave_up")
     outcomes = _tell(command, ends, now=now, final=False)
     remainder = command.left(
         to_stop=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.TO_STOP),
         awaiting=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.AWAITING),
-        attempt=command.attempt + 1,
+        attempt=2 if begins_to_wait else command.attempt + 1,
         tally=outcomes[-1].tally if outcomes else command.tally,
     )
     asked_to_wait = max(
@@ -138,6 +142,28 @@ def expire(command: Command, *, now: datetime) -> Settlement:
         unfinished = dict.fromkeys(command.asked, (Unfinished.TO_STOP, None))
         return _give_up(command, {}, unfinished, now=now, failure_reason="expired")
     return Done((_outcome(known_of(command), Status.EXPIRED, command.asked, now=now),))
+
+
+def settle_late(command: Command, findings: Findings, *, now: datetime) -> Settlement:
+    """Settle a repeated delivery that came past `expires_at`, by the states read and nothing else.
+
+    An earlier delivery may have stopped some of it; what did is `already_ended`, and the rest is given up.
+    """
+    ends: _Ends = {}
+    unfinished: dict[str, tuple[Unfinished, Finding | None]] = {}
+    states = findings.read.get(task_of(command), {})
+    for target in command.asked:
+        finding = states.get(target)
+        if finding is None:
+            return LeftToSqs(())
+        match _OF_A_LATE_REPEAT[finding.verdict]:
+            case Result() as result:
+                ends[target] = (result, finding)
+            case Unfinished() as why:
+                unfinished[target] = (why, finding)
+    if not unfinished:
+        return Done(_tell(command, ends, now=now, final=True))
+    return _give_up(command, ends, unfinished, now=now, failure_reason="expired")
 
 
 def reject(known: Known, errors: tuple[FieldError, ...], *, body: str, now: datetime) -> Outcome:
@@ -196,6 +222,10 @@ _OF_A_DRY_RUN: Final[Mapping[Verdict, Result | Unfinished]] = {
     **_OF_A_STOP,
     Verdict.RUNS: Result.WOULD_STOP,
 }
+_OF_A_LATE_REPEAT: Final[Mapping[Verdict, Result | Unfinished]] = {
+    **_OF_A_STOP,
+    Verdict.RUNS: Unfinished.TO_STOP,
+}
 
 
 def _ends_as(command: Command, target: str, finding: Finding | None) -> Result | Unfinished:
@@ -216,10 +246,7 @@ def _give_up(
     command: Command, ends: _Ends, unfinished: _Unfinished, *, now: datetime, failure_reason: str
 ) -> Done | Undone:
     """End a command with what it did not reach."""
-    ended_so = {
-        target: (Result.STILL_RUNNING if finding and finding.verdict in _RUNS else Result.GAVE_UP, finding)
-        for target, (_, finding) in unfinished.items()
-    }
+    ended_so = {target: (_undone_as(why, finding), finding) for target, (why, finding) in unfinished.items()}
     outcomes = _tell(command, ends | ended_so, now=now, final=True)
     if command.dry_run:  # nothing was to be done, so nothing is undone
         return Done(outcomes)
@@ -232,8 +259,13 @@ def _give_up(
     return Undone(outcomes, left, failure_reason)
 
 
-# What was read last. A stop that was taken and could not be read since is given up: nobody knows that it runs.
-_RUNS: Final = frozenset({Verdict.RUNS, Verdict.STOPPING})
+def _undone_as(why: Unfinished, finding: Finding | None) -> Result:
+    """Say how a target ends that was not reached.
+
+    A stop that was taken and could not be read since is given up: nobody knows that it still runs.
+    """
+    is_read_to_run = finding is not None and finding.verdict in {Verdict.RUNS, Verdict.STOPPING}
+    return Result.STILL_RUNNING if why is Unfinished.AWAITING and is_read_to_run else Result.GAVE_UP
 
 
 def _tell(command: Command, ends: _Ends, *, now: datetime, final: bool) -> tuple[Outcome, ...]:

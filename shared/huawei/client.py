@@ -22,7 +22,7 @@ from huaweicloudsdkcore.sdk_request import SdkRequest
 from huaweicloudsdkcore.signer.signer import DerivationAKSKSigner, Signer
 
 from shared.errors import DeploymentFault
-from shared.findings import Finding, Verdict
+from shared.findings import ERROR_CODE_LENGTH, Finding, Verdict
 from shared.http import NoAnswer, NoSuchHost, Response
 from shared.huawei.faults import Fault, fault_of
 from shared.outcomes import ERROR_MESSAGE_LENGTH
@@ -215,7 +215,7 @@ class HuaweiClient:
             return error
         except NoSuchHost as error:
             raise DeploymentFault(f"{self._host} cannot be reached; check the endpoint: {error}") from error
-        reply = read_reply(response, now=self._now())
+        reply = _without(credentials, read_reply(response, now=self._now()))
         match reply.fault:
             case Fault.CREDENTIALS:
                 self.is_proven = False
@@ -276,6 +276,19 @@ def _on_the_wire(signed: Mapping[str, str], body: bytes | None) -> dict[str, str
     }
 
 
+def _without(credentials: Credentials, reply: Reply) -> Reply:
+    """Take out of Huawei's words what must not reach a log: a gateway may explain a refusal by the whole request."""
+    code, message = reply.error_code, reply.error_msg
+    for secret in (credentials.sk, credentials.security_token):
+        if secret:
+            code, message = code and code.replace(secret, "***"), message and message.replace(secret, "***")
+    return replace(
+        reply,
+        error_code=code and code[:ERROR_CODE_LENGTH],
+        error_msg=message and message[:ERROR_MESSAGE_LENGTH],
+    )
+
+
 def _is_refusal(reply: Reply | NoAnswer) -> bool:
     return isinstance(reply, Reply) and reply.fault is Fault.CREDENTIALS
 
@@ -289,7 +302,7 @@ def read_reply(response: Response, *, now: datetime) -> Reply:
         parsed, is_json = None, False
     code, message = _error_in(parsed, succeeded=response.status == HTTPStatus.OK)
     if code is None and response.status != HTTPStatus.OK and not is_json:
-        message = response.body[:ERROR_MESSAGE_LENGTH].decode(errors="replace")
+        message = response.body[:16_384].decode(errors="replace")  # cut to size once it is clean
     return Reply(
         status=response.status,
         json=parsed,

@@ -266,7 +266,9 @@ BAD: list[tuple[object, str, str]] = [
     ({**TASK, "expires_at": "2026-11-23T08:49:05+24:00"}, "expires_at", NO_TIME),
     ({**TASK, "expires_at": "0000-01-01T00:00:00Z"}, "expires_at", NO_TIME),
     ({**TASK, "expires_at": "1969-12-31T23:59:59Z"}, "expires_at", NO_YEAR),
-    ({**TASK, "expires_at": "0001-01-01T00:00:00+23:59"}, "expires_at", NO_YEAR),
+    ({**TASK, "expires_at": "0001-01-01T00:00:00+23:59"}, "expires_at", "should be a time that exists"),
+    ({**TASK, "expires_at": "8999-12-31T23:59:59-10:00"}, "expires_at", NO_YEAR),
+    ({**TASK, "requested_at": "1970-01-01T00:00:00+14:00"}, "requested_at", NO_YEAR),
     ({**TASK, "requested_at": "9999-12-31T23:59:59Z"}, "requested_at", NO_YEAR),
     # requested_by, reason
     ({**TASK, "requested_by": None}, "requested_by", NULL),

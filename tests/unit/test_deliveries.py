@@ -378,3 +378,17 @@ def test_a_delivery_that_does_not_fit_its_time_leaves_a_remainder() -> None:
     assert world.deliver(stop("d0", "d1"), seconds=50) == []
     assert [remainder["targets"] for remainder in world.remainders()] == [["d0", "d1"]]
     assert world.clock.seconds < 50
+
+
+def test_a_message_that_comes_again_after_its_expiry_never_says_that_nothing_was_sent() -> None:
+    world = World(targets=2)
+    asked = stop("d0", "d1", expires_at="2026-11-23T08:50:05Z")
+    world.aws.refuse = lambda each: "InternalFailure: no" if isinstance(each, BusEvent) else None
+    assert world.deliver(asked) == ["m-0"]
+    world.aws.refuse = lambda _: None
+    world.clock.seconds += 3600
+    event = delivery(asked)
+    event["Records"][0]["attributes"]["ApproximateReceiveCount"] = "2"
+    world.deliveries.handle(event, deadline=world.clock.deadline())
+    assert [(event["status"], event["tally"]["already_ended"]) for event in world.aws.events] == [("succeeded", 2)]
+    assert len(world.huawei.calls) == 1

@@ -49,7 +49,7 @@ def event(detail: object) -> dict[str, object]:
 
 def payload(body: str | object) -> object:
     text = body if isinstance(body, str) else json.dumps(body)
-    return payload_of(Incoming(message_id="m-0", body=text, sent_at=NOW))
+    return payload_of(Incoming(message_id="m-0", body=text, sent_at=NOW, is_repeat=False))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,8 @@ def test_a_delivery_is_read_message_by_message_with_the_body_intact() -> None:
     bodies = ["\tnot json ☂", json.dumps(COMMAND)]
     messages = read_delivery(delivery(*bodies, sent_at=NOW - timedelta(hours=1)), now=NOW)
     assert messages == tuple(
-        Incoming(message_id=f"m-{n}", body=body, sent_at=NOW - timedelta(hours=1)) for n, body in enumerate(bodies)
+        Incoming(message_id=f"m-{n}", body=body, sent_at=NOW - timedelta(hours=1), is_repeat=False)
+        for n, body in enumerate(bodies)
     )
 
 

@@ -101,6 +101,18 @@ def test_a_turn_that_the_deadline_would_cut_off_is_not_given_and_not_waited_for(
     call(pace, clock, throttled=False)  # and the turn that was not given is free again
 
 
+def test_turns_that_are_not_given_push_no_other_out() -> None:
+    clock = Clock()
+    pace = pace_of(clock)
+    for _ in range(8):
+        call(pace, clock, throttled=True)
+    for _ in range(1000):
+        assert pace.begin(clock.deadline(1.0)) is None
+    before = clock.seconds
+    call(pace, clock, throttled=False)
+    assert clock.seconds - before <= LONGEST_PAUSE + LONGEST_GAP
+
+
 def test_a_turn_is_waited_for_no_longer_than_the_deadline() -> None:
     clock = Clock()
     pace = pace_of(clock, most=1)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from local.huawei import AccessKey, BatchTask, Quota, Scenario, Settings
+from local.huawei import AccessKey, BatchTask, Fault, Quota, Scenario, Settings
 from tests.simulation import Simulation
 
 TASK = "5f1ac5c3e4b0"
@@ -58,3 +58,41 @@ def test_a_long_list_is_read_to_its_end_under_a_quota(latency: float) -> None:
     assert simulation.run_out() == 1
     assert simulation.events_of("c-1")[-1]["tally"]["would_stop"] == len(devices)
     assert len(simulation.cloud.log()) <= pages * WASTED_AT_MOST
+
+
+def test_after_a_long_pause_that_huawei_asks_for_all_is_stopped_and_nothing_is_given_up() -> None:
+    tasks = {TASK: ("d1",), "5f1b": ("d2",)}
+    simulation = Simulation(
+        scenario=Scenario(
+            keys=(AccessKey(),),
+            batch_tasks=tuple(BatchTask(task_id=task_id, targets=targets) for task_id, targets in tasks.items()),
+            faults=(Fault(kind="throttle_429", retry_after=600, times=1),),
+        )
+    )
+    for task_id, targets in tasks.items():
+        simulation.send({"command": "stop_targets", "task_id": task_id, "targets": targets})
+        simulation.deliver(simulation.queue[-1:])
+    simulation.run_out()
+    assert [event["status"] for event in simulation.aws.events] == ["succeeded"] * 2
+    assert 600 <= simulation.clock.seconds <= 1000
+
+
+def test_a_process_that_was_throttled_hard_works_again_when_the_quota_is_lifted() -> None:
+    devices = [f"d{number}" for number in range(30_000)]
+    simulation = Simulation(
+        scenario=Scenario(
+            keys=(AccessKey(),),
+            batch_tasks=(BatchTask(task_id=TASK, targets=tuple(devices)), BatchTask(task_id="5f1b", targets=("x",))),
+            quotas=(Quota(service="iotda", per_second=1),),
+        )
+    )
+    simulation.send({"command": "stop_targets", "task_id": TASK, "command_id": "c-1", "targets": devices})
+    simulation.deliver(simulation.visible)
+    simulation.cloud.set_quota(Quota(service="iotda", per_second=0))
+    simulation.send({"command": "stop_targets", "task_id": "5f1b", "command_id": "c-2", "targets": ["x"]})
+    before = simulation.clock.seconds
+    simulation.deliver([each for each in simulation.visible if "5f1b" in each.body])
+    assert simulation.events_of("c-2")[-1]["status"] == "succeeded"
+    assert simulation.clock.seconds - before < 20
+    simulation.run_out()
+    assert simulation.events_of("c-1")[-1]["tally"]["stopped"] == len(devices)

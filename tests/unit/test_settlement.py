@@ -11,7 +11,7 @@ from shared.commands import Command, Known, read_command
 from shared.findings import Finding, Findings, Verdict
 from shared.outcomes import FieldError, Outcome
 from shared.planning import task_of
-from shared.settlement import Done, GoesOn, reject, settle
+from shared.settlement import Done, GoesOn, LeftToSqs, Undone, reject, settle, settle_late
 from tests.fakes import BATCH, NOW, defaults
 
 
@@ -131,3 +131,51 @@ def test_still_running_is_said_only_of_what_was_read_to_run(last: Verdict, told:
     state = {task_of(asked): {"d1": Finding(last)}}
     (outcome,) = settle(asked, Findings(read=state), now=NOW, max_attempts=8, jitter=0.5).outcomes
     assert [result.result.value for result in outcome.results] == [told]
+
+
+def test_a_stop_that_is_taken_at_the_last_attempt_is_read_before_it_is_given_up() -> None:
+    asked = command("d1", confirm=True, attempt=8)
+    first = settle(
+        asked, Findings({task_of(asked): {"d1": Finding(Verdict.TAKEN)}}), now=NOW, max_attempts=8, jitter=0.5
+    )
+    assert isinstance(first, GoesOn)
+    assert (first.remainder.attempt, first.remainder.awaiting) == (2, ("d1",))
+    state = Findings(read={task_of(asked): {"d1": Finding(Verdict.STOPPED)}})
+    end = settle(first.remainder, state, now=NOW, max_attempts=1, jitter=0.5)
+    assert [outcome.status.value for outcome in end.outcomes] == ["succeeded"]
+
+
+def test_when_all_is_awaited_the_ids_are_written_once() -> None:
+    targets = [f"device-{number}" for number in range(1000)]
+    asked = command(*targets, confirm=True, attempt=2, awaiting=targets)
+    body = asked.to_message()
+    assert body.count("device-7,") + body.count('"device-7"') == 1
+    assert read_command(json.loads(body), defaults=defaults()) == asked
+
+
+def test_an_unclear_answer_on_a_listed_target_that_cannot_be_read_leaves_the_message_to_sqs() -> None:
+    asked = command()
+    found = {task_of(asked): {"d1": Finding(Verdict.TAKEN)}}  # what the execution leaves of "*", d1 and an unread d2
+    settlement = settle(asked, Findings(whole=found), now=NOW, max_attempts=8, jitter=0.5)
+    assert isinstance(settlement, LeftToSqs)
+    assert [result.target for result in settlement.outcomes[0].results] == ["d1"]
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "told", "is_kept"),
+    [
+        (Verdict.STOPPED, "succeeded", "already_ended", False),
+        (Verdict.ENDED, "succeeded", "already_ended", False),
+        (Verdict.RUNS, "failed", "gave_up", True),
+        (Verdict.UNFINISHED, "failed", "gave_up", True),
+        (Verdict.NOT_FOUND, "failed", "not_found", False),
+    ],
+)
+def test_a_repeat_that_comes_too_late_tells_the_state_and_sends_nothing(
+    state: Verdict, status: str, told: str, *, is_kept: bool
+) -> None:
+    asked = command("d1")
+    settlement = settle_late(asked, Findings(read={task_of(asked): {"d1": Finding(state)}}), now=NOW)
+    (outcome,) = settlement.outcomes
+    assert (outcome.status.value, outcome.results[0].result.value) == (status, told)
+    assert isinstance(settlement, Undone) is is_kept
