@@ -373,7 +373,8 @@ def test_a_remainder_comes_back_from_its_message_as_it_was(command: Command, dat
     left = command.left(to_stop=to_stop, awaiting=awaiting, attempt=command.attempt + 1, tally=Tally(stopped=3))
     assert read(json.loads(left.to_message())) == left
     assert set(left.asked) == set(unfinished)
-    assert (left.awaiting, left.attempt, left.tally) == (awaiting, command.attempt + 1, Tally(stopped=3))
+    assert set(left.awaiting) == set(awaiting)
+    assert (left.attempt, left.tally) == (command.attempt + 1, Tally(stopped=3))
 
 
 @given(st.datetimes(datetime(1970, 1, 1), datetime(8999, 12, 31, 23, 59)), st.floats(0.001, 8760))  # noqa: DTZ001
