@@ -18,7 +18,9 @@ help:  ## list the targets
 # Any Python from 3.8 on will do: the script looks for the 3.13 itself.
 install:  ## make .venv as requirements-dev.txt locks it; nothing to do when it is
 	@if python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; \
-	then python3 local/install.py; else python3.13 local/install.py; fi
+	then python3 local/install.py; \
+	elif command -v python3.13 >/dev/null; then python3.13 local/install.py; \
+	else echo "Python 3.13 is needed, and not found on the PATH" >&2; exit 1; fi
 
 demo: install  ## stop work on a stand-in of Huawei Cloud, through the real functions
 	@$(PY) -m local.demo

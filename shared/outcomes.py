@@ -56,11 +56,6 @@ class Status(StrEnum):
     EXPIRED = "expired"
     DRY_RUN = "dry_run"
 
-    @property
-    def is_final(self) -> bool:
-        """Whether no event of this command follows."""
-        return self is not Status.IN_PROGRESS
-
 
 def _is_none(value: object) -> bool:
     return value is None
@@ -119,7 +114,7 @@ class FieldError(BaseModel):
 
 
 class Outcome(BaseModel):
-    """One event on the bus, `detail` of it; see the contract for the meaning of each field.
+    """One event on the bus, `detail` of it; docs/contract.md gives the meaning of each field.
 
     `outcome_id` is the same whenever the same part of the same command is published again.
     """
