@@ -177,7 +177,7 @@ class _Execution:
     def _late(self, targets: Iterable[str]) -> dict[str, Finding]:
         """Say that there was no time to ask; what Huawei still wants to be left alone for goes along."""
         pause = self._pace.pause(self._deadline.clock)
-        late = Finding(Verdict.UNFINISHED, error_msg="no time left to ask", retry_after=pause or None)
+        late = Finding(Verdict.UNFINISHED, error_msg="no time left to ask", retry_after=pause or None, was_asked=False)
         return dict.fromkeys(targets, late)
 
     def _ask[T: (dict[str, Finding], Reading)](

@@ -50,7 +50,7 @@ class Finding:
     """A verdict with Huawei's own words. One finding may stand for many targets, so it does not name them.
 
     `retry_after`: seconds for which Huawei asked us to wait, with `UNFINISHED`.
-    `throttled`: whether Huawei asked us to slow down.
+    `throttled`: whether Huawei asked us to slow down. `was_asked`: false of what there was no turn to ask for.
     """
 
     verdict: Verdict
@@ -59,6 +59,7 @@ class Finding:
     request_id: str | None = None
     retry_after: float | None = None
     throttled: bool = False
+    was_asked: bool = True
 
     def __post_init__(self) -> None:
         """Cut and clean Huawei's words, whoever quotes them, to what an event can carry."""

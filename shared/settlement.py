@@ -108,19 +108,32 @@ def settle(command: Command, findings: Findings, *, now: datetime, max_attempts:
     begins_to_wait = all(why is Unfinished.AWAITING for why, _ in unfinished.values()) and any(
         finding is not None and finding.verdict is Verdict.TAKEN for _, finding in unfinished.values()
     )
-    if command.attempt >= max_attempts and not begins_to_wait:
+    is_in_turn = _waits_its_turn(ends, unfinished)
+    if command.attempt >= max_attempts and not begins_to_wait and not is_in_turn:
         return _give_up(command, ends, unfinished, now=now, failure_reason="gave_up")
     outcomes = _tell(command, ends, now=now, final=False)
     remainder = command.left(
         to_stop=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.TO_STOP),
         awaiting=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.AWAITING),
-        attempt=2 if begins_to_wait else command.attempt + 1,
+        attempt=2 if begins_to_wait else command.attempt + (not is_in_turn),
         tally=outcomes[-1].tally if outcomes else command.tally,
     )
     asked_to_wait = max(
         (finding.retry_after or 0.0 for _, finding in unfinished.values() if finding is not None), default=0.0
     )
-    return GoesOn(outcomes, remainder, delay_before(remainder.attempt, asked_to_wait=asked_to_wait, jitter=jitter))
+    delay = delay_before(command.attempt + 1, asked_to_wait=asked_to_wait, jitter=jitter)
+    return GoesOn(outcomes, remainder, delay)
+
+
+def _waits_its_turn(ends: _Ends, unfinished: _Unfinished) -> bool:
+    """Say whether all that is unfinished only waits until Huawei lets more calls through.
+
+    That is no attempt that failed: under a quota of one call a second we would else give up on what we never asked for.
+    It ends all the same, since either something was done or, at the latest, the command expires.
+    """
+    findings = [finding for _, finding in unfinished.values() if finding is not None]
+    only_waits = all(finding.throttled or not finding.was_asked for finding in findings)
+    return only_waits and (bool(ends) or not any(finding.was_asked for finding in findings))
 
 
 def delay_before(attempt: int, *, asked_to_wait: float, jitter: float) -> int:
@@ -138,7 +151,7 @@ def expire(command: Command, *, now: datetime) -> Settlement:
 
     If nothing was sent yet it is `expired`, and the outcome says everything. A remainder ends as `failed`.
     """
-    if command.attempt > 1:
+    if command.attempt > 1 or command.tally.total or command.awaiting:
         unfinished = dict.fromkeys(command.asked, (Unfinished.TO_STOP, None))
         return _give_up(command, {}, unfinished, now=now, failure_reason="expired")
     return Done((_outcome(known_of(command), Status.EXPIRED, command.asked, now=now),))

@@ -96,3 +96,22 @@ def test_a_process_that_was_throttled_hard_works_again_when_the_quota_is_lifted(
     assert simulation.clock.seconds - before < 20
     simulation.run_out()
     assert simulation.events_of("c-1")[-1]["tally"]["stopped"] == len(devices)
+
+
+def test_commands_that_share_a_small_quota_are_all_done_and_none_is_given_up() -> None:
+    tasks = [f"5f1{number}" for number in range(4)]
+    devices = tuple(f"d{number}" for number in range(20_000))
+    simulation = Simulation(
+        scenario=Scenario(
+            keys=(AccessKey(),),
+            batch_tasks=tuple(BatchTask(task_id=task_id, targets=devices) for task_id in tasks),
+            quotas=(Quota(service="iotda", per_second=1),),
+        )
+    )
+    for task_id in tasks:
+        asked = {"command": "stop_targets", "task_id": task_id, "command_id": task_id, "targets": devices}
+        simulation.send(asked)
+    simulation.run_out()
+    for task_id in tasks:
+        final = simulation.events_of(task_id)[-1]
+        assert (final["status"], final["tally"]["stopped"]) == ("succeeded", len(devices))

@@ -11,7 +11,7 @@ from shared.commands import Command, Known, read_command
 from shared.findings import Finding, Findings, Verdict
 from shared.outcomes import FieldError, Outcome
 from shared.planning import task_of
-from shared.settlement import Done, GoesOn, LeftToSqs, Undone, reject, settle, settle_late
+from shared.settlement import Done, GoesOn, LeftToSqs, Undone, expire, reject, settle, settle_late
 from tests.fakes import BATCH, NOW, defaults
 
 
@@ -179,3 +179,29 @@ def test_a_repeat_that_comes_too_late_tells_the_state_and_sends_nothing(
     (outcome,) = settlement.outcomes
     assert (outcome.status.value, outcome.results[0].result.value) == (status, told)
     assert isinstance(settlement, Undone) is is_kept
+
+
+NOT_ASKED = Finding(Verdict.UNFINISHED, was_asked=False)
+THROTTLED = Finding(Verdict.UNFINISHED, throttled=True)
+
+
+@pytest.mark.parametrize(
+    ("d1", "d2", "attempt"),
+    [
+        (NOT_ASKED, NOT_ASKED, 8),
+        (Finding(Verdict.TAKEN), NOT_ASKED, 8),
+        (Finding(Verdict.TAKEN), THROTTLED, 8),
+        (THROTTLED, NOT_ASKED, None),
+        (THROTTLED, THROTTLED, None),
+        (Finding(Verdict.TAKEN), Finding(Verdict.UNFINISHED), None),
+    ],
+)
+def test_what_only_waits_for_its_turn_uses_up_no_attempt(d1: Finding, d2: Finding, attempt: int | None) -> None:
+    asked = command("d1", "d2", attempt=8)
+    settlement = settle(asked, Findings({task_of(asked): {"d1": d1, "d2": d2}}), now=NOW, max_attempts=8, jitter=0.5)
+    assert (settlement.remainder.attempt if isinstance(settlement, GoesOn) else None) == attempt
+
+
+@pytest.mark.parametrize("begun", [{"attempt": 2}, {"tally": {"stopped": 1}}, {"confirm": True, "awaiting": ["d1"]}])
+def test_a_command_that_was_begun_never_expires_as_if_nothing_had_been_sent(begun: dict[str, Any]) -> None:
+    assert isinstance(expire(command("d1", "d2", **begun), now=NOW), Undone)
