@@ -112,8 +112,8 @@ class Deliveries:
                 self._guard(command)
                 if not command.has_expired(now):
                     accepted[message] = Accepted(command, is_late=False)
-                elif message.is_repeat and command.attempt == 1:
-                    # It may have been carried out in part, so "nothing was sent" could be untrue.
+                elif message.is_repeat and command.attempt == 1 and message.sent_at < command.expires_at:
+                    # It was in force before, so it may have been carried out in part: nobody can say nothing was sent.
                     accepted[message] = Accepted(command, is_late=True)
                 else:
                     parcels.append(self._parcel(message, expire(command, now=now)))

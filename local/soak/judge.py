@@ -22,7 +22,6 @@ TARGETS_AN_EVENT: Final = 100
 _ENDED: Final = frozenset({"stopped", "already_ended"})
 _THROTTLES: Final = frozenset({"APIGW.0308", "IOTDA.021101", "CC.00050012"})
 # Beside "ended" neither can be true; `gave_up` can: it says that nobody knows.
-_NEVER_ENDED: Final = frozenset({"not_found", "refused"})
 RESULTS: Final = ("stopped", "already_ended", "not_found", "refused", "gave_up", "still_running", "would_stop")
 
 
@@ -322,9 +321,14 @@ class _Judge:
 
 
 def _is_contradiction(results: Sequence[str]) -> bool:
-    """Say whether what was said of a target, the earliest first, cannot all be true."""
+    """Say whether what was said of a target, the earliest first, cannot all be true.
+
+    What was refused or still ran may be stopped by a repeat; what has ended runs no more, what is unknown never ends.
+    """
     ended = next((place for place, result in enumerate(results) if result in _ENDED), None)
-    return ended is not None and (not _NEVER_ENDED.isdisjoint(results) or "still_running" in results[ended:])
+    if ended is None:
+        return False
+    return "not_found" in results or not {"refused", "still_running"}.isdisjoint(results[ended:])
 
 
 def _said(events: Iterable[Mapping[str, Any]]) -> dict[str, list[_Said]]:

@@ -392,3 +392,11 @@ def test_a_message_that_comes_again_after_its_expiry_never_says_that_nothing_was
     world.deliveries.handle(event, deadline=world.clock.deadline())
     assert [(event["status"], event["tally"]["already_ended"]) for event in world.aws.events] == [("succeeded", 2)]
     assert len(world.huawei.calls) == 1
+
+
+def test_a_repeat_of_what_was_never_in_force_is_expired() -> None:
+    world = World(targets=1)
+    event = delivery(stop("d0", expires_at="2026-11-23T08:00:00Z"))
+    event["Records"][0]["attributes"]["ApproximateReceiveCount"] = "2"
+    world.deliveries.handle(event, deadline=world.clock.deadline())
+    assert [event["status"] for event in world.aws.events] == ["expired"]
