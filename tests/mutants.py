@@ -53,11 +53,11 @@ MUTANTS: Final = (
         "shared/settlement.py",
         "to_stop=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.TO_STOP),\n"
         "        awaiting=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.AWAITING),\n"
-        "        attempt=command.attempt + 1,",
+        "        attempt=2 if begins_to_wait",
         "to_stop=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.TO_STOP)[1:]"
         " or tuple(unfinished),\n"
         "        awaiting=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.AWAITING),\n"
-        "        attempt=command.attempt + 1,",
+        "        attempt=2 if begins_to_wait",
         MATRIX,
     ),
     Mutant(
@@ -276,6 +276,35 @@ MUTANTS: Final = (
         "self._gap = min(LONGEST_GAP, max(FIRST_GAP, self._gap * (2.0 if self._bad_in_a_row else WIDER)))",
         "pass",
         PACE,
+    ),
+    Mutant(
+        "back-off: what only waits for its turn uses up attempts",
+        "shared/settlement.py",
+        "is_in_turn = _waits_its_turn(ends, unfinished)",
+        "is_in_turn = False",
+        PACE,
+    ),
+    Mutant(
+        "back-off: turns that are not given push others out",
+        "shared/pace.py",
+        "                return None\n            self._in_flight += 1",
+        "                self._next_start = start + self._gap\n"
+        "                return None\n            self._in_flight += 1",
+        PACE,
+    ),
+    Mutant(
+        "expiry: a repeat that may have been carried out says that nothing was sent",
+        "shared/deliveries.py",
+        "elif message.is_repeat and",
+        "elif False and",
+        DELIVERIES,
+    ),
+    Mutant(
+        "confirmation: what was taken at the last attempt is never read",
+        "shared/settlement.py",
+        "and not begins_to_wait and not is_in_turn:",
+        "and not is_in_turn:",
+        ("tests/unit/test_settlement.py",),
     ),
     Mutant(
         "a key is not locked: eight calls before the first answer",

@@ -26,7 +26,7 @@ What can be proven, and what not:
 * *Called again after a terminal result*: for such a command, and of its targets those that no other command names
   (calls carry no command, and targets of several commands share them), no stop names a target later than the
   moment in its result's event. A repeat before any event was published cannot be told from a first time, nor need it.
-* *No contradiction*: whatever was repeated, nobody says that a target ended and later, for the same command, that it was
-  refused or still ran, nor ever that it was not found (`gave_up` contradicts nothing: it says that nobody knows); and
-  `refused` is never the answer to a stop that Huawei Cloud had taken before.
+* *No contradiction*: whatever was repeated, nobody says that a target ended and later, for the same command, that it
+  was refused or still ran, nor ever that it was not found (`gave_up` contradicts nothing: it says that nobody knows);
+  and `refused` is never the answer to a stop that Huawei Cloud had taken before.
 """

@@ -116,7 +116,12 @@ class _Connection(BaseHTTPRequestHandler):
             super().finish()
 
     def do_POST(self) -> None:
-        payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:  # the process was killed while it sent this
+            self.close_connection = True
+            return
+        payload = json.loads(body)
         operation = self.headers["X-Amz-Target"].rpartition(".")[2]
         entries = payload["Entries"]
         if operation == "PutEvents":

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 TARGETS_AN_EVENT: Final = 100
 _ENDED: Final = frozenset({"stopped", "already_ended"})
 _THROTTLES: Final = frozenset({"APIGW.0308", "IOTDA.021101", "CC.00050012"})
-# Beside "ended" neither can be true; `gave_up` can: it says that nobody knows.
 RESULTS: Final = ("stopped", "already_ended", "not_found", "refused", "gave_up", "still_running", "would_stop")
 
 
