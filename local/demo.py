@@ -46,11 +46,6 @@ _QUEUES: Final = ("StopTaskQueue", "StopTargetsQueue")
 _DEAD_LETTER_QUEUES: Final = ("StopTaskDeadLetterQueue", "StopTargetsDeadLetterQueue")
 _FUNCTIONS: Final = ("StopTaskFunction", "StopTargetsFunction")
 _STOPS: Final = ("stop_check_task", "stop_batch_task")
-_COUNTS: Final = (
-    "ApproximateNumberOfMessages",
-    "ApproximateNumberOfMessagesNotVisible",
-    "ApproximateNumberOfMessagesDelayed",
-)
 _INTERRUPTED: Final = 130
 
 
@@ -151,7 +146,7 @@ class Demo:
                 if not self._console.is_terminal:
                     self._console.print(f"  {len(self._final_at)} of {len(self._sent)} commands have ended")
         # An event comes before its message is acknowledged, so the queues may need a moment more.
-        while (left := _left_in(stack)) and time.monotonic() < give_up_at:
+        while (left := stack.left_in(*_QUEUES)) and time.monotonic() < give_up_at:
             self._result.left = left
             time.sleep(0.05)
         self._result.left = left
@@ -313,15 +308,6 @@ def _dead_letters(stack: LocalStack, sent_bodies: set[str]) -> list[DeadLetter]:
                     )
                 )
     return letters
-
-
-def _left_in(stack: LocalStack) -> dict[str, int]:
-    left = {}
-    for queue in _QUEUES:
-        counts = stack.sqs.get_queue_attributes(QueueUrl=stack.resources[queue], AttributeNames=_COUNTS)["Attributes"]
-        if total := sum(map(int, counts.values())):
-            left[queue] = total
-    return left
 
 
 def _complaints(lines: Sequence[str]) -> list[str]:

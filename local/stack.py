@@ -57,6 +57,11 @@ if TYPE_CHECKING:
 
 REGION: Final = "eu-west-1"
 TEMPLATE: Final = Path(__file__).parent.parent / "template.yaml"
+_COUNTS: Final = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
 STACK_NAME: Final = "stopline"
 
 _READY_WITHIN: Final = 30.0
@@ -187,6 +192,16 @@ class LocalStack:
         except logs.exceptions.ResourceNotFoundException:
             return []  # it never ran
         return [event["message"] for page in pages for event in page["events"]]
+
+    def left_in(self, *queues: str) -> dict[str, int]:
+        """Give the queues with these logical ids that are not empty, with what is visible, in flight and delayed."""
+        left = {}
+        for queue in queues:
+            url = self.resources[queue]
+            counts = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=_COUNTS)["Attributes"]
+            if total := sum(map(int, counts.values())):
+                left[queue] = total
+        return left
 
     def complaints(self) -> list[str]:
         """Give what the services themselves logged as warnings and errors: functions that did not start, above all."""

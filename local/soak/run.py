@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 _QUEUES: Final = ("StopTaskQueue", "StopTargetsQueue")
 _DEAD_LETTER_QUEUES: Final = ("StopTaskDeadLetterQueue", "StopTargetsDeadLetterQueue")
 _FUNCTIONS: Final = ("StopTaskFunction", "StopTargetsFunction")
-_COUNTS: Final = (
-    "ApproximateNumberOfMessages",
-    "ApproximateNumberOfMessagesNotVisible",
-    "ApproximateNumberOfMessagesDelayed",
-)
 _BATCH_ENTRIES: Final = 10
 _BATCH_BYTES: Final = 900_000
 _OUTAGE: Final = 4.0
@@ -167,7 +162,7 @@ class Soak:
             if time.monotonic() > say_at:
                 self._say(f"{len(self._ended)} of {len(self._plan.orders)} have ended, {len(self._killed)} kills")
                 say_at = time.monotonic() + 10
-            if not waiting and not received and self._sent.keys() <= self._ended and not _left_in(stack):
+            if not waiting and not received and self._sent.keys() <= self._ended and not stack.left_in(*_QUEUES):
                 break
         while self._receive(stack, wait=0):
             pass
@@ -232,7 +227,7 @@ class Soak:
             events=self._events,
             records=huawei.log(),
             letters=_letters(stack),
-            left=_left_in(stack),
+            left=stack.left_in(*_QUEUES),
             running=_running(huawei),
             authentication_failures=huawei.summary().authentication_failures,
             complaints=_complaints(stack),
@@ -268,15 +263,6 @@ def _letters(stack: LocalStack) -> list[Letter]:
                 reason = message.get("MessageAttributes", {}).get("failure_reason")
                 letters.append(Letter(message["Body"], None if reason is None else reason.get("StringValue")))
     return letters
-
-
-def _left_in(stack: LocalStack) -> dict[str, int]:
-    left = {}
-    for queue in _QUEUES:
-        counts = stack.sqs.get_queue_attributes(QueueUrl=stack.resources[queue], AttributeNames=_COUNTS)["Attributes"]
-        if total := sum(map(int, counts.values())):
-            left[queue] = total
-    return left
 
 
 def _running(huawei: HuaweiStandIn) -> frozenset[tuple[str, str, str]]:
