@@ -238,8 +238,8 @@ MUTANTS: Final = (
     Mutant(
         "expiry: sent although it has expired",
         "shared/deliveries.py",
-        "if command.has_expired(now):",
-        "if False:",
+        "if not command.has_expired(now):",
+        "if True:",
         DELIVERIES,
     ),
     Mutant(
