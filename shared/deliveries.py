@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from shared.telemetry import Telemetry
 
 PUBLISHING_SHARE: Final = 0.25
-"""Part of the invocation's time that is kept for publishing, up to `PUBLISHING_RESERVE`."""
+"""Part of the invocation's time that is kept for publishing at most."""
 
 PUBLISHING_RESERVE: Final = 10.0
 """Seconds that are enough to publish what a usual delivery brings."""

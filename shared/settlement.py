@@ -92,14 +92,8 @@ def settle(command: Command, findings: Findings, *, now: datetime, max_attempts:
 
     `jitter`: a random number from 0 to 1 that spreads the delay of a remainder.
     """
-    ends: _Ends = {}
-    unfinished: dict[str, tuple[Unfinished, Finding | None]] = {}
-    for target, finding in _findings_on(command, findings).items():
-        match _ends_as(command, target, finding):
-            case Result() as result:
-                ends[target] = (result, finding)
-            case Unfinished() as why:
-                unfinished[target] = (why, finding)
+    found = _findings_on(command, findings)
+    ends, unfinished = _parted({target: (_ends_as(command, target, each), each) for target, each in found.items()})
     if not unfinished:
         return Done(_tell(command, ends, now=now, final=True))
     if any(why is Unfinished.UNKNOWN for why, _ in unfinished.values()):
@@ -123,6 +117,19 @@ def settle(command: Command, findings: Findings, *, now: datetime, max_attempts:
     )
     delay = delay_before(command.attempt + 1, asked_to_wait=asked_to_wait, jitter=jitter)
     return GoesOn(outcomes, remainder, delay)
+
+
+def _parted(judged: Mapping[str, tuple[Result | Unfinished, Finding | None]]) -> tuple[_Ends, _Unfinished]:
+    """Part the targets into those with a terminal result and those without."""
+    ends: _Ends = {}
+    unfinished: dict[str, tuple[Unfinished, Finding | None]] = {}
+    for target, (judgement, finding) in judged.items():
+        match judgement:
+            case Result() as result:
+                ends[target] = (result, finding)
+            case Unfinished() as why:
+                unfinished[target] = (why, finding)
+    return ends, unfinished
 
 
 def _waits_its_turn(ends: _Ends, unfinished: _Unfinished) -> bool:
@@ -162,18 +169,11 @@ def settle_late(command: Command, findings: Findings, *, now: datetime) -> Settl
 
     An earlier delivery may have stopped some of it; what did is `already_ended`, and the rest is given up.
     """
-    ends: _Ends = {}
-    unfinished: dict[str, tuple[Unfinished, Finding | None]] = {}
     states = findings.read.get(task_of(command), {})
-    for target in command.asked:
-        finding = states.get(target)
-        if finding is None:
-            return LeftToSqs(())
-        match _OF_A_LATE_REPEAT[finding.verdict]:
-            case Result() as result:
-                ends[target] = (result, finding)
-            case Unfinished() as why:
-                unfinished[target] = (why, finding)
+    if not states.keys() >= set(command.asked):
+        return LeftToSqs(())
+    found = {target: states[target] for target in command.asked}
+    ends, unfinished = _parted({target: (_OF_A_LATE_REPEAT[each.verdict], each) for target, each in found.items()})
     if not unfinished:
         return Done(_tell(command, ends, now=now, final=True))
     return _give_up(command, ends, unfinished, now=now, failure_reason="expired")
