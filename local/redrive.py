@@ -177,6 +177,7 @@ def letter_of(received: MessageTypeDef, *, ttl: timedelta) -> Letter:
         time_to_live=ttl,
         project_id="of-the-deployment",  # neither is known here: they are neither shown nor sent
         instance_id=None,
+        confirm=False,
     )
     content: Readable | Unreadable
     try:

@@ -121,7 +121,8 @@ class _Command(BaseModel, ABC):
     requested_by: Given[Annotated[str, StringConstraints(max_length=128)]] = None
     reason: Given[Annotated[str, StringConstraints(max_length=512)]] = None
     dry_run: bool = False
-    confirm: bool = False
+    # Without a default here, so that a remainder always says it: what a sender left out must not change on the way.
+    confirm: bool
     attempt: int = Field(1, ge=1, le=1_000_000)
     tally: Tally = Tally()
     awaiting: Awaiting = ()
@@ -236,6 +237,7 @@ class Defaults:
     time_to_live: timedelta
     project_id: str
     instance_id: str | None
+    confirm: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +276,7 @@ def read_command(payload: object, *, defaults: Defaults) -> Command:
     filled: dict[str, Any] = {
         "command_id": defaults.command_id,
         "requested_at": defaults.requested_at,
+        "confirm": defaults.confirm,
         **payload,
     }
     if "expires_at" not in payload:

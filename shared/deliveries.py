@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from shared.commands import Command, Defaults, InvalidCommand, StopTargets, known_of, read_command
+from shared.commands import Command, InvalidCommand, StopTargets, known_of, read_command
 from shared.envelopes import payload_of, read_delivery
 from shared.execution import Patience, Service, execute
 from shared.outcomes import FieldError
@@ -108,7 +108,10 @@ class Deliveries:
         accepted: dict[Incoming, Accepted] = {}
         for message in messages:
             try:
-                command = read_command(payload_of(message), defaults=self._defaults(message))
+                command = read_command(
+                    payload_of(message),
+                    defaults=self._settings.defaults(command_id=message.message_id, requested_at=message.sent_at),
+                )
                 self._guard(command)
                 if not command.has_expired(now):
                     accepted[message] = Accepted(command, is_late=False)
@@ -123,15 +126,6 @@ class Deliveries:
             except Exception as error:  # noqa: BLE001 - the edge of one record, which goes back to SQS
                 parcels.append(self._broken(message, error))
         return parcels, accepted
-
-    def _defaults(self, message: Incoming) -> Defaults:
-        return Defaults(
-            command_id=message.message_id,
-            requested_at=message.sent_at,
-            time_to_live=self._settings.command_ttl,
-            project_id=self._settings.project_id,
-            instance_id=self._settings.default_instance_id,
-        )
 
     def _guard(self, command: Command) -> None:
         """Refuse what this queue or this deployment does not take; raises `InvalidCommand`."""

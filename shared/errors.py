@@ -1,4 +1,7 @@
-"""What is raised rather than told: somebody upstream tries again, or somebody mends the deployment."""
+"""What is raised rather than told: somebody upstream tries again, or somebody mends what is wrong.
+
+Step Functions, and people, match these by their names, so the names are part of the contract.
+"""
 
 
 class DeploymentFault(Exception):
@@ -6,3 +9,22 @@ class DeploymentFault(Exception):
 
     Whoever sees it gives the delivery back to SQS untouched; it never rejects or dead-letters a message.
     """
+
+
+class HuaweiUnavailable(Exception):
+    """Huawei Cloud answered with passing faults only, until the tries or the time were used up. Nothing was done.
+
+    Try again with the same input.
+    """
+
+
+class PublishingFailed(Exception):
+    """Not all that had to go to AWS (outcomes, a report, commands) got there. Try again with the same input."""
+
+
+class CommandRejected(Exception):
+    """What was called is no valid command, or a guard forbids it; trying again is of no use."""
+
+
+class SweepRejected(Exception):
+    """What was called is no sweep, or asks for what a sweep may not do; trying again is of no use."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from abc import ABC, abstractmethod
-from datetime import timedelta
+from abc import ABC
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import (
@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from shared.commands import InstanceId, ProjectId
+from shared.commands import Defaults, InstanceId, ProjectId
 from shared.errors import DeploymentFault
 
 if TYPE_CHECKING:
@@ -57,22 +57,14 @@ type Region = Annotated[str, Field(pattern=r"^[a-z]{2,}(-[a-z]+)+-[0-9]{1,2}$")]
 type Switch = Annotated[bool, BeforeValidator(lambda value: value == "true")]
 
 
-class QueueFunctionSettings(BaseModel, ABC):
-    """What both queue functions need; the properties are what each of them fills in."""
+class FunctionSettings(BaseModel):
+    """What every function needs."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-    kind: ClassVar[Literal["stop_task", "stop_targets"]]
 
     region: Region = Field(alias="HUAWEICLOUD_REGION")
     project_id: ProjectId = Field(alias="HUAWEICLOUD_SDK_PROJECT_ID")
     outcome_bus_name: str = Field(alias="OUTCOME_BUS_NAME")
-    command_queue_url: str = Field(alias="COMMAND_QUEUE_URL")
-    dead_letter_queue_url: str = Field(alias="DEAD_LETTER_QUEUE_URL")
-    # A year at most: ids outlive runs, and no sum with it may leave datetime's range.
-    command_ttl_seconds: int = Field(3600, ge=1, le=31_536_000, alias="COMMAND_TTL_SECONDS")
-    # Lambda stops a message that went round 16 times (recursion detection), so that must not be reached.
-    max_attempts: int = Field(8, ge=1, le=15, alias="MAX_ATTEMPTS")
     concurrent_calls: int = Field(8, ge=1, le=64, alias="CONCURRENT_CALLS")
 
     ak: str | None = Field(None, alias="HUAWEICLOUD_SDK_AK")
@@ -81,26 +73,6 @@ class QueueFunctionSettings(BaseModel, ABC):
     keys_in_environment: Switch = Field(False, alias="HUAWEICLOUD_KEYS_IN_ENVIRONMENT")
     lambda_function_name: str | None = Field(None, alias="AWS_LAMBDA_FUNCTION_NAME")
     secret_id: str | None = Field(None, alias="HUAWEICLOUD_SECRET_ID")
-
-    @property
-    @abstractmethod
-    def huawei_endpoint(self) -> str:
-        """The address to call, `https://host`."""
-
-    @property
-    def default_instance_id(self) -> str | None:
-        """The IoTDA instance of a command that names none."""
-        return None
-
-    @property
-    def lets_stop_all(self) -> bool:
-        """Whether `all_targets` is let through."""
-        return False
-
-    @property
-    def command_ttl(self) -> timedelta:
-        """How long after it was requested a command may still be sent, unless it says so itself."""
-        return timedelta(seconds=self.command_ttl_seconds)
 
     @model_validator(mode="after")
     def _credentials_are_configured(self) -> Self:
@@ -122,32 +94,58 @@ class QueueFunctionSettings(BaseModel, ABC):
         return self
 
 
-class StopTaskSettings(QueueFunctionSettings):
-    """What `stop_task` needs."""
-
-    kind = "stop_task"
-
-    endpoint: Endpoint | None = Field(None, alias="CODEARTS_CHECK_ENDPOINT")
+class _OfCodeArtsCheck(FunctionSettings):
+    check_endpoint_given: Endpoint | None = Field(None, alias="CODEARTS_CHECK_ENDPOINT")
 
     @property
-    def huawei_endpoint(self) -> str:
+    def check_endpoint(self) -> str:
         """The configured endpoint, or the region's (huaweicloudsdkcodeartscheck, codeartscheck_region.py)."""
-        return self.endpoint or f"https://codearts-check.{self.region}.myhuaweicloud.com"
+        return self.check_endpoint_given or f"https://codearts-check.{self.region}.myhuaweicloud.com"
 
 
-class StopTargetsSettings(QueueFunctionSettings):
-    """What `stop_targets` needs."""
-
-    kind = "stop_targets"
-
-    endpoint: Endpoint | None = Field(None, alias="IOTDA_ENDPOINT")
+class _OfIoTDA(FunctionSettings):
+    iotda_endpoint_given: Endpoint | None = Field(None, alias="IOTDA_ENDPOINT")
     instance_id: InstanceId | None = Field(None, alias="IOTDA_INSTANCE_ID")
-    allow_stop_all: Switch = Field(False, alias="ALLOW_STOP_ALL")
 
     @property
-    def huawei_endpoint(self) -> str:
+    def iotda_endpoint(self) -> str:
         """The instance's own access address, or the region's (huaweicloudsdkiotda, iotda_region.py)."""
-        return self.endpoint or f"https://iotda.{self.region}.myhuaweicloud.com"
+        return self.iotda_endpoint_given or f"https://iotda.{self.region}.myhuaweicloud.com"
+
+
+class CommandSettings(FunctionSettings):
+    """What every function that carries out commands needs."""
+
+    # A year at most: ids outlive runs, and no sum with it may leave datetime's range.
+    command_ttl_seconds: int = Field(3600, ge=1, le=31_536_000, alias="COMMAND_TTL_SECONDS")
+    # Lambda stops a message that went round 16 times (recursion detection), so that must not be reached.
+    max_attempts: int = Field(8, ge=1, le=15, alias="MAX_ATTEMPTS")
+    confirm_by_default: Switch = Field(False, alias="CONFIRM_BY_DEFAULT")
+
+    @property
+    def default_instance_id(self) -> str | None:
+        """The IoTDA instance of a command that names none."""
+        return None
+
+    @property
+    def lets_stop_all(self) -> bool:
+        """Whether `all_targets` is let through."""
+        return False
+
+    def defaults(self, *, command_id: str, requested_at: datetime) -> Defaults:
+        """Give what a command means by what it leaves out, if it came with this id and at this time."""
+        return Defaults(
+            command_id=command_id,
+            requested_at=requested_at,
+            time_to_live=timedelta(seconds=self.command_ttl_seconds),
+            project_id=self.project_id,
+            instance_id=self.default_instance_id,
+            confirm=self.confirm_by_default,
+        )
+
+
+class _OfTargets(_OfIoTDA, CommandSettings):
+    allow_stop_all: Switch = Field(False, alias="ALLOW_STOP_ALL")
 
     @property
     def default_instance_id(self) -> str | None:
@@ -158,6 +156,39 @@ class StopTargetsSettings(QueueFunctionSettings):
     def lets_stop_all(self) -> bool:
         """As configured."""
         return self.allow_stop_all
+
+
+class QueueFunctionSettings(CommandSettings, ABC):
+    """What both queue functions need."""
+
+    kind: ClassVar[Literal["stop_task", "stop_targets"]]
+
+    command_queue_url: str = Field(alias="COMMAND_QUEUE_URL")
+    dead_letter_queue_url: str = Field(alias="DEAD_LETTER_QUEUE_URL")
+
+
+class StopTaskSettings(_OfCodeArtsCheck, QueueFunctionSettings):
+    """What `stop_task` needs."""
+
+    kind = "stop_task"
+
+
+class StopTargetsSettings(_OfTargets, QueueFunctionSettings):
+    """What `stop_targets` needs."""
+
+    kind = "stop_targets"
+
+
+class StopInWorkflowSettings(_OfCodeArtsCheck, _OfTargets):
+    """What `stop_in_workflow` needs: both services, and no queue."""
+
+
+class SweepStaleTasksSettings(_OfCodeArtsCheck, _OfIoTDA):
+    """What `sweep_stale_tasks` needs: both services, and the queues that a person would send to."""
+
+    stop_task_queue_url: str = Field(alias="STOP_TASK_QUEUE_URL")
+    stop_targets_queue_url: str = Field(alias="STOP_TARGETS_QUEUE_URL")
+    sightings_table_name: str | None = Field(None, alias="SIGHTINGS_TABLE_NAME")
 
 
 def read_settings[S: BaseModel](model: type[S], environment: Mapping[str, str]) -> S:

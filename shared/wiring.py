@@ -26,12 +26,16 @@ from shared.huawei.credentials import Credentials, CredentialSource, FixedCreden
 from shared.huawei.iotda import IoTDA
 from shared.pace import Pace
 from shared.publishing import Publisher
-from shared.settings import QueueFunctionSettings, StopTargetsSettings, StopTaskSettings, read_settings
+from shared.settings import (
+    FunctionSettings,
+    QueueFunctionSettings,
+    StopTargetsSettings,
+    StopTaskSettings,
+    read_settings,
+)
 from shared.telemetry import Telemetry, new_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from shared.execution import Service
 
 SAFETY_MARGIN: Final = 1.0
@@ -49,46 +53,69 @@ def deadline_of(context: Any) -> Deadline:
 @cache
 def stop_task() -> Deliveries:
     """Make what `functions.stop_task` calls; raises `DeploymentFault` for settings that are not right."""
-    return _deliveries(read_settings(StopTaskSettings, os.environ), CodeArtsCheck, derived=None)
+    settings = read_settings(StopTaskSettings, os.environ)
+    clouds = _Clouds(settings)
+    return _deliveries(settings, clouds, clouds.codearts_check(settings.check_endpoint))
 
 
 @cache
 def stop_targets() -> Deliveries:
     """Make what `functions.stop_targets` calls; raises `DeploymentFault` for settings that are not right."""
     settings = read_settings(StopTargetsSettings, os.environ)
-    derived = signing_for(settings.huawei_endpoint, region=settings.region, service=IOTDA_SIGNING_NAME)
-    return _deliveries(settings, IoTDA, derived=derived)
+    clouds = _Clouds(settings)
+    return _deliveries(settings, clouds, clouds.iotda(settings.iotda_endpoint))
 
 
-def _deliveries(
-    settings: QueueFunctionSettings, service: Callable[[HuaweiClient], Service], *, derived: DerivedSigning | None
-) -> Deliveries:
-    http = Http(connections=settings.concurrent_calls)
-    aws = Aws(http=http, environment=os.environ, now=_now, sleep=time.sleep)
-    client = HuaweiClient(
-        http=http,
-        endpoint=settings.huawei_endpoint,
-        project_id=settings.project_id,
-        credentials=_credentials(settings, aws),
-        derived=derived,
-        now=_now,
-    )
+def _deliveries(settings: QueueFunctionSettings, clouds: _Clouds, service: Service) -> Deliveries:
     return Deliveries(
         settings=settings,
-        service=service(client),
-        publisher=Publisher(bus=aws, queues=aws, bus_name=settings.outcome_bus_name),
-        pace=Pace(most=settings.concurrent_calls, sleep=time.sleep, uniform=random.uniform),
-        patience=Patience(now=_now, sleep=time.sleep, uniform=random.uniform),
+        service=service,
+        publisher=clouds.publisher,
+        pace=clouds.pace(),
+        patience=clouds.patience,
         telemetry=Telemetry(new_logger()),
     )
 
 
-def _credentials(settings: QueueFunctionSettings, aws: Aws) -> CredentialSource:
+class _Clouds:
+    """Both clouds over one HTTP stack, as the settings of a function say."""
+
+    def __init__(self, settings: FunctionSettings) -> None:
+        self._settings = settings
+        self._http = Http(connections=settings.concurrent_calls)
+        self.aws = Aws(http=self._http, environment=os.environ, now=_now, sleep=time.sleep)
+        self.publisher = Publisher(bus=self.aws, queues=self.aws, bus_name=settings.outcome_bus_name)
+        self.patience = Patience(now=_now, sleep=time.sleep, uniform=random.uniform)
+        self._credentials = _credentials(settings, self.aws)
+
+    def pace(self) -> Pace:
+        """Make the pace of one of Huawei's services, each of which has quotas of its own."""
+        return Pace(most=self._settings.concurrent_calls, sleep=time.sleep, uniform=random.uniform)
+
+    def codearts_check(self, endpoint: str) -> CodeArtsCheck:
+        return CodeArtsCheck(self.client(endpoint, derived=None))
+
+    def iotda(self, endpoint: str) -> IoTDA:
+        derived = signing_for(endpoint, region=self._settings.region, service=IOTDA_SIGNING_NAME)
+        return IoTDA(self.client(endpoint, derived=derived))
+
+    def client(self, endpoint: str, *, derived: DerivedSigning | None) -> HuaweiClient:
+        return HuaweiClient(
+            http=self._http,
+            endpoint=endpoint,
+            project_id=self._settings.project_id,
+            credentials=self._credentials,
+            derived=derived,
+            now=_now,
+        )
+
+
+def _credentials(settings: FunctionSettings, aws: Aws) -> CredentialSource:
     """Choose in the order of the contract: keys of the environment, then the secret."""
     match settings:
-        case QueueFunctionSettings(ak=str(ak), sk=SecretStr() as sk, security_token=token):
+        case FunctionSettings(ak=str(ak), sk=SecretStr() as sk, security_token=token):
             return FixedCredentials(Credentials(ak, sk.get_secret_value(), token.get_secret_value() if token else None))
-        case QueueFunctionSettings(secret_id=str(secret_id)):
+        case FunctionSettings(secret_id=str(secret_id)):
             return SecretCredentials(secrets=aws, secret_id=secret_id)
         case _:
             raise DeploymentFault("no credentials for Huawei Cloud")

@@ -52,6 +52,7 @@ def defaults() -> Defaults:
         time_to_live=timedelta(hours=1),
         project_id="project-1",
         instance_id=None,
+        confirm=False,
     )
 
 

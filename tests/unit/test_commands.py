@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ def read(payload: object, *, instance_id: str | None = None, hours: float = 1) -
             time_to_live=timedelta(hours=hours),
             project_id="project-1",
             instance_id=instance_id,
+            confirm=False,
         ),
     )
 
@@ -418,3 +420,18 @@ def test_a_message_is_written_in_characters_that_sqs_takes() -> None:
     assert command.to_message().isascii()
     assert command.to_message().isprintable()
     assert read_command(json.loads(command.to_message()), defaults=defaults()).reason == command.reason
+
+
+@pytest.mark.parametrize(("said", "taken"), [({}, True), ({"confirm": False}, False), ({"confirm": True}, True)])
+def test_a_deployment_may_confirm_what_does_not_say_otherwise(said: dict[str, bool], taken: bool) -> None:  # noqa: FBT001 - a table
+    command = read_command({"command": "stop_task", "task_id": "t"} | said, defaults=replace(defaults(), confirm=True))
+    assert command.confirm is taken
+
+
+@pytest.mark.parametrize("by_default", [False, True])
+@pytest.mark.parametrize("said", [False, True])
+def test_a_remainder_says_whether_to_confirm_so_that_no_default_can_change_it(said: bool, by_default: bool) -> None:  # noqa: FBT001 - a table
+    command = read({"command": "stop_task", "task_id": "t", "confirm": said})
+    remainder = command.left(to_stop=("t",), awaiting=(), attempt=2, tally=command.tally)
+    again = read_command(json.loads(remainder.to_message()), defaults=replace(defaults(), confirm=by_default))
+    assert again.confirm is said

@@ -80,7 +80,9 @@ def understood(body: str, *, message_id: str = "new", sent_at: datetime) -> Comm
     message = letter(body, message_id=message_id, stamped=sent_at).message
     return read_command(
         payload_of(message),
-        defaults=Defaults(message.message_id, message.sent_at, HOUR, project_id="project-1", instance_id=None),
+        defaults=Defaults(
+            message.message_id, message.sent_at, HOUR, project_id="project-1", instance_id=None, confirm=False
+        ),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -39,39 +38,47 @@ def settings(
     return read_settings(kind, {name: value for name, value in environment.items() if name not in without})
 
 
+def endpoint(changed: Mapping[str, str], *, kind: type[QueueFunctionSettings] = StopTargetsSettings) -> str:
+    match settings(changed, kind=kind):
+        case StopTaskSettings(check_endpoint=host) | StopTargetsSettings(iotda_endpoint=host):
+            return host
+    raise AssertionError(kind)
+
+
 def test_the_defaults_are_the_contract_s() -> None:
     read = settings()
-    assert (read.command_ttl, read.max_attempts, read.concurrent_calls) == (timedelta(hours=1), 8, 8)
-    assert (read.lets_stop_all, read.default_instance_id) == (False, None)
-    assert read.huawei_endpoint == "https://iotda.cn-north-4.myhuaweicloud.com"
-    assert settings(kind=StopTaskSettings).huawei_endpoint == "https://codearts-check.cn-north-4.myhuaweicloud.com"
+    assert (read.command_ttl_seconds, read.max_attempts, read.concurrent_calls) == (3600, 8, 8)
+    assert (read.lets_stop_all, read.default_instance_id, read.confirm_by_default) == (False, None, False)
+    assert endpoint({}) == "https://iotda.cn-north-4.myhuaweicloud.com"
+    assert endpoint({}, kind=StopTaskSettings) == "https://codearts-check.cn-north-4.myhuaweicloud.com"
 
 
 def test_what_is_given_is_taken() -> None:
     read = settings(
-        {
+        given := {
             "IOTDA_ENDPOINT": "https://abc.st1.iotda-app.cn-north-4.myhuaweicloud.com/",
             "IOTDA_INSTANCE_ID": "instance-1",
             "ALLOW_STOP_ALL": "true",
             "COMMAND_TTL_SECONDS": "60",
             "MAX_ATTEMPTS": "15",
             "CONCURRENT_CALLS": "64",
+            "CONFIRM_BY_DEFAULT": "true",
         }
     )
-    assert read.huawei_endpoint == "https://abc.st1.iotda-app.cn-north-4.myhuaweicloud.com"
-    assert (read.default_instance_id, read.lets_stop_all) == ("instance-1", True)
-    assert (read.command_ttl, read.max_attempts, read.concurrent_calls) == (timedelta(minutes=1), 15, 64)
+    assert endpoint(given) == "https://abc.st1.iotda-app.cn-north-4.myhuaweicloud.com"
+    assert (read.default_instance_id, read.lets_stop_all, read.confirm_by_default) == ("instance-1", True, True)
+    assert (read.command_ttl_seconds, read.max_attempts, read.concurrent_calls) == (60, 15, 64)
 
 
 @pytest.mark.parametrize("region", sorted(CodeArtsCheckRegion.static_fields))
 def test_a_region_s_own_address_is_the_official_client_s_for_checks(region: str) -> None:
     official = CodeArtsCheckRegion.value_of(region).endpoints
-    assert settings({"HUAWEICLOUD_REGION": region}, kind=StopTaskSettings).huawei_endpoint in official
+    assert endpoint({"HUAWEICLOUD_REGION": region}, kind=StopTaskSettings) in official
 
 
 @pytest.mark.parametrize("region", sorted(IoTDARegion.static_fields))
 def test_a_region_s_own_address_is_the_official_client_s_for_iotda(region: str) -> None:
-    assert settings({"HUAWEICLOUD_REGION": region}).huawei_endpoint in IoTDARegion.value_of(region).endpoints
+    assert endpoint({"HUAWEICLOUD_REGION": region}) in IoTDARegion.value_of(region).endpoints
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -139,7 +146,7 @@ ENDPOINTS = [("CODEARTS_CHECK_ENDPOINT", StopTaskSettings), ("IOTDA_ENDPOINT", S
 def test_an_endpoint_is_a_host_and_nothing_more(
     name: str, kind: type[QueueFunctionSettings], url: str, taken: str | None
 ) -> None:
-    assert settings({name: url}, kind=kind).huawei_endpoint == (taken or url)
+    assert endpoint({name: url}, kind=kind) == (taken or url)
 
 
 @pytest.mark.parametrize(
