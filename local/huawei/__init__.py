@@ -16,8 +16,11 @@ a log of all that it was asked.
 As a process: `python -m local.huawei --port 0 --scenario scenario.json` prints its endpoint when it is ready and
 ends on SIGTERM or SIGINT; `StandInClient(endpoint)` has the same methods as `HuaweiStandIn`.
 
-What it is told (`scenario`): `Scenario` is all of it; `AccessKey`, `CheckTask`, `BatchTask`, `Fault`, `Quota` and
-`Settings` are its parts. What it answers (`cloud`): `Record` (one of the log), `State`, `BatchTaskView`, `Summary`.
+The world also moves by itself: `add` and `remove` tasks, `set_check_status` and `set_subtask` while a client pages.
+
+What it is told (`scenario`): `Scenario` is all of it; `AccessKey`, `CheckTask` with its `CheckRun`s, `BatchTask`,
+`Fault`, `Quota` and `Settings` are its parts. What it answers (`cloud`): `Record` (one of the log), `State`,
+`BatchTaskView`, `Summary`.
 `Cloud` is the whole without a socket. IoTDA demands derived signatures (`Settings.iotda_signing`), because 127.0.0.1
 is to a client what an instance's own address is; CodeArts Check demands plain ones.
 """
@@ -29,6 +32,7 @@ from local.huawei.scenario import (
     PROJECT_ID,
     AccessKey,
     BatchTask,
+    CheckRun,
     CheckTask,
     Fault,
     Quota,
@@ -43,6 +47,7 @@ __all__ = [
     "AccessKey",
     "BatchTask",
     "BatchTaskView",
+    "CheckRun",
     "CheckTask",
     "Cloud",
     "Fault",

@@ -25,17 +25,22 @@ from local.huawei.scenario import (
     FaultKind,
     Operation,
     Quota,
+    RunStatus,
     Scenario,
     Service,
     Settings,
     Signing,
     SubtaskStatus,
+    instant,
 )
 from local.huawei.signatures import Authenticator, Refused, Request
 from local.huawei.state import BatchTaskState, Lag, Rejected, TargetResult, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from local.huawei.scenario import CheckRun
 
 MAX_TARGETS: Final = 100
 """Targets of one stop (iotda StopBatchTask)."""
@@ -50,6 +55,31 @@ _CHECK_STATUS: Final[dict[CheckStatus, int | None]] = {
     "stopped": 3,
     "never_checked": None,
 }
+_JOB_STATUS: Final[dict[RunStatus, str]] = {
+    "checking": "running",
+    "failed": "failed",
+    "success": "success",
+    "stopped": "aborted",
+}
+_TASK_TYPES: Final = frozenset(
+    {
+        "softwareUpgrade",
+        "firmwareUpgrade",
+        "moduleUpgrade",
+        "createDevices",
+        "deleteDevices",
+        "freezeDevices",
+        "unfreezeDevices",
+        "createCommands",
+        "createAsyncCommands",
+        "createMessages",
+        "updateDeviceShadows",
+        "updateDevices",
+        "changeGateway",
+    }
+)
+"""What ListBatchTasks may be asked for; it must be asked for one of them (iot_06_v5_0028)."""
+_MOST: Final = 999_999
 _HTML_TYPE: Final = {"Content-Type": "text/html"}
 _HTML: Final = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>elb</body>\r\n</html>\r\n"
 _LEGACY: Final[dict[Operation, object]] = {
@@ -61,6 +91,7 @@ _SERVICE_ERRORS: Final[dict[Service, tuple[str, str]]] = {
     "check": ("CC.00050006", "Service inner error."),
     "iotda": ("IOTDA.000001", "Internal server error."),
 }
+_CHECK_PARAMETERS: Final = ("CC.00050000", "Parameters not valid.")
 _EXPIRED: Final[dict[Service, tuple[str, str]]] = {
     "check": ("CC.00000003", "Authentication information expired."),
     "iotda": ("IOTDA.000002", "Authentication failed."),
@@ -233,6 +264,21 @@ class Cloud:
             self._settings = Settings.model_validate(self._settings.model_dump() | changes)
             self._log = deque(self._log, maxlen=self._settings.log_limit)
 
+    def remove(self, task_id: str) -> None:
+        """Delete a task, whatever it is doing. KeyError if there is none."""
+        with self._lock:
+            self._world.remove(task_id)
+
+    def set_check_status(self, task_id: str, status: CheckStatus, *, running_since: str | None = None) -> None:
+        """Let a check move by itself: end, or, with `checking`, begin a new run. KeyError if there is none.
+
+        `running_since`: when the new run began, as in `CheckTask`. ValueError if it is no time.
+        """
+        if running_since is not None:
+            instant(running_since)
+        with self._lock:
+            self._world.check_tasks[task_id].set_status(status, running_since=running_since, now=self._clock())
+
     def set_subtask(self, task_id: str, target: str, status: SubtaskStatus) -> None:
         """Let one subtask move by itself, as a device would. KeyError if there is none."""
         with self._lock:
@@ -336,7 +382,7 @@ class Cloud:
         return None
 
     def _serve(self, call: _Call) -> Reply:
-        if call.service is None:
+        if call.service is None or (call.operation == "list_check_jobs" and self._settings.check_jobs == "absent"):
             return _gateway_error(
                 call, 404, "APIGW.0101", "The API does not exist or has not been published in the environment"
             )
@@ -355,44 +401,74 @@ class Cloud:
         task = self._world.check_tasks.get(call.task_id or "")
         if task is None:
             raise Rejected(400, self._settings.check_unknown_task_code, "The task does not exist.")
-        if task.stop(lag=self._lag, now=call.now):
+        if task.stop(lag=self._lag(task.told), now=call.now):
             call.effect = (task.told.task_id,)
         elif self._settings.check_not_running_code is not None:
             raise Rejected(400, self._settings.check_not_running_code, "The task is not running.")
         return None
 
     def _show_check_progress(self, call: _Call) -> object:
-        task = self._world.check_tasks.get(call.task_id or "")
-        if task is None:
-            raise Rejected(400, "CC.00050014", "getTaskBasicInfo failed.")
+        task = self._world.check_task(call.task_id or "", now=call.now)
         status = task.read(call.now)
-        ratio, info = {"checking": ("50%", "running"), "success": ("100%", "success")}.get(status, (None, None))
+        ratio, info = {"checking": (task.told.ratio, "running"), "success": ("100%", "success")}.get(
+            status, (None, None)
+        )
         return {"task_status": _CHECK_STATUS[status], "progress": {"ratio": ratio, "info": info}}
 
     def _list_check_tasks(self, call: _Call) -> object:
-        offset = _number(call.query.get("offset", "0"), 0, 999_999)
-        limit = _number(call.query.get("limit", "10"), 1, 100)
-        if offset is None or limit is None:
-            raise Rejected(400, "CC.00050000", "Parameters not valid.")
+        page = self._check_page(call.query, most=100)
         tasks = self._world.check_tasks_of(call.project_id or "")
-        if not tasks:
-            # A project without tasks and an unknown one look the same here; UNVERIFIED how the service tells.
-            raise Rejected(400, "CC.00050013", "The project does not exist.")
-        start = offset if self._settings.check_offset == "row" else max(0, offset - 1) * limit
-        return {
-            "tasks": [_check_task_json(task) for task in tasks[start : start + limit]],
-            "total": len(tasks),
-        }
+        return {"tasks": [_check_task_json(task) for task in tasks[page]], "total": len(tasks)}
+
+    def _list_check_records(self, call: _Call) -> object:
+        """List the runs, the oldest first, so that the latest is on the last page; UNVERIFIED in what order."""
+        page = self._check_page(call.query, most=1000)
+        begin, end = (_time(call.query.get(name)) for name in ("start_time", "end_time"))
+        task = self._world.check_task(call.task_id or "", project_id=call.project_id, now=call.now)
+        runs = [
+            run
+            for run in task.runs()
+            if (run.status != "checking" or self._settings.check_records_show_running)
+            # The SDK says of both that they filter by the begin of the check.
+            and _began_between(run, begin, end)
+        ]
+        return {"data": [_check_record_json(run) for run in runs[page]], "total": len(runs)}
+
+    def _list_check_jobs(self, call: _Call) -> object:
+        """List the runs, the oldest first. The shape of the answer is *invented*: no text at hand shows it."""
+        number = _number(call.query.get("page", "1"), 1, _MOST)
+        size = _number(call.query.get("page_size", "200"), 1, 200)
+        statuses = _several(call, "statuses")
+        if number is None or size is None or not statuses <= {"quering", *_JOB_STATUS.values()}:
+            raise Rejected(400, *_CHECK_PARAMETERS)
+        begin, end = (_time(call.query.get(name)) for name in ("begin_start_time", "end_start_time"))
+        task = self._world.check_task(call.task_id or "", now=call.now)
+        jobs = [
+            {"job_id": f"{task.told.task_id}-{index}", "status": _JOB_STATUS[run.status], "start_time": run.check_time}
+            for index, run in enumerate(task.runs(), 1)
+            if self._settings.check_jobs == "all"
+            or ((not statuses or _JOB_STATUS[run.status] in statuses) and _began_between(run, begin, end))
+        ]
+        return {"jobs": jobs[(number - 1) * size : number * size], "total": len(jobs)}
+
+    def _check_page(self, query: Mapping[str, str], *, most: int) -> slice:
+        """Read offset and limit of a list of CodeArts Check. Raises `Rejected`."""
+        offset = _number(query.get("offset", "0"), 0, _MOST)
+        limit = _number(query.get("limit", "10"), 1, most)
+        if offset is None or limit is None:
+            raise Rejected(400, *_CHECK_PARAMETERS)
+        start = {"row": offset, "page": max(0, offset - 1) * limit, "ignored": 0}[self._settings.check_offset]
+        return slice(start, start + limit)
 
     def _stop_batch_task(self, call: _Call) -> object:
         if call.problem is not None:
             raise Rejected(400, "IOTDA.000006", f"Invalid input. {call.problem}")
         task = self._batch_task(call)
         if call.targets:
-            results = task.stop_targets(call.targets, failing=call.failing, lag=self._lag, now=call.now)
+            results = task.stop_targets(call.targets, failing=call.failing, lag=self._lag(task.told), now=call.now)
             call.effect = tuple(result.target for result in results if result.failure is None)
             return {"targets": [_target_json(result) for result in results]}
-        call.effect = task.stop_all(lag=self._lag, now=call.now)
+        call.effect = task.stop_all(lag=self._lag(task.told), now=call.now)
         listed = call.effect if self._settings.stop_all_lists_targets else ()
         return {"targets": [{"target": target, "status": "success"} for target in listed]}
 
@@ -414,11 +490,13 @@ class Cloud:
         app_id, task_type, status = (call.query.get(name) for name in ("app_id", "task_type", "status"))
         if status is not None and status not in get_args(BatchStatus):
             raise Rejected(400, "IOTDA.000006", "Invalid input. Invalid status")
+        if task_type not in _TASK_TYPES:
+            raise Rejected(400, "IOTDA.000006", "Invalid input. Invalid task_type")
         matching = [
             (number, task)
             for number, task in self._world.batch_tasks_of(call.project_id or "", call.instance_id, now=call.now)
             if app_id in {None, task.told.app_id}
-            and task_type in {None, task.told.task_type}
+            and task_type == task.told.task_type
             and status in {None, task.status()}
         ]
         below = [(number, task) for number, task in matching if number < marker][offset : offset + limit]
@@ -435,9 +513,11 @@ class Cloud:
             task_id, project_id=call.project_id or "", instance_id=call.instance_id, now=call.now
         )
 
-    @property
-    def _lag(self) -> Lag:
-        return Lag(seconds=self._settings.stop_seconds, reads=self._settings.stop_reads)
+    def _lag(self, told: CheckTask | BatchTask) -> Lag:
+        return Lag(
+            seconds=self._settings.stop_seconds if told.stop_seconds is None else told.stop_seconds,
+            reads=self._settings.stop_reads if told.stop_reads is None else told.stop_reads,
+        )
 
     def _write(self, call: _Call, reply: Reply, fault: Fault | None) -> None:
         status = 0 if reply.cut == "all" else reply.status
@@ -475,6 +555,8 @@ _OPERATIONS: Final[dict[Operation, Callable[[Cloud, _Call], object]]] = {
     "stop_check_task": Cloud._stop_check_task,  # noqa: SLF001 - the table belongs to the class
     "show_check_progress": Cloud._show_check_progress,  # noqa: SLF001
     "list_check_tasks": Cloud._list_check_tasks,  # noqa: SLF001
+    "list_check_records": Cloud._list_check_records,  # noqa: SLF001
+    "list_check_jobs": Cloud._list_check_jobs,  # noqa: SLF001
     "stop_batch_task": Cloud._stop_batch_task,  # noqa: SLF001
     "show_batch_task": Cloud._show_batch_task,  # noqa: SLF001
     "list_batch_tasks": Cloud._list_batch_tasks,  # noqa: SLF001
@@ -491,6 +573,11 @@ def _route(call: _Call) -> None:
             call.service, call.operation, call.task_id = "check", "show_check_progress", task_id
         case "GET", ["v2", project_id, "tasks"]:
             call.service, call.operation, call.project_id = "check", "list_check_tasks", project_id
+        case "GET", ["v2", project_id, "tasks", task_id, "checkrecord"]:
+            call.service, call.operation = "check", "list_check_records"
+            call.project_id, call.task_id = project_id, task_id
+        case "GET", ["v4", "tasks", task_id, "jobs"]:
+            call.service, call.operation, call.task_id = "check", "list_check_jobs", task_id
         case "GET", ["v5", "iot", project_id, "batchtasks"]:
             call.service, call.operation, call.project_id = "iotda", "list_batch_tasks", project_id
         case "GET", ["v5", "iot", project_id, "batchtasks", task_id]:
@@ -644,6 +731,25 @@ def _number(text: str, lowest: int, highest: int) -> int | None:
     return number if lowest <= number <= highest else None
 
 
+def _several(call: _Call, name: str) -> set[str]:
+    """Read a parameter that may be given several times, with one value or with several between commas."""
+    query = call.request.target.partition("?")[2]
+    return {value for key, values in parse_qsl(query) if key == name for value in values.split(",")}
+
+
+def _time(text: str | None) -> datetime | None:
+    """Read a time that CodeArts Check is asked for. Raises `Rejected`."""
+    try:
+        return None if text is None else instant(text)
+    except ValueError:
+        raise Rejected(400, *_CHECK_PARAMETERS) from None
+
+
+def _began_between(run: CheckRun, begin: datetime | None, end: datetime | None) -> bool:
+    began = instant(run.check_time)
+    return (begin is None or begin <= began) and (end is None or began <= end)
+
+
 def _subtask_status(text: str | None) -> SubtaskStatus | None:
     if text is None:
         return None
@@ -670,6 +776,13 @@ def _check_task_json(told: CheckTask) -> dict[str, str | None]:
         "created_at": told.created_at,
         "last_check_time": told.last_check_time,
     }
+
+
+def _check_record_json(run: CheckRun) -> dict[str, object]:
+    """Show a run as CheckRecord does; one that is not over has no `check_end_time`."""
+    end = {} if run.check_end_time is None else {"check_end_time": run.check_end_time}
+    issues = {"critical": 0, "serious": 0, "normal": 0, "prompt": 0}
+    return {"check_time": run.check_time, **end, "issue_counts": issues}
 
 
 def _batch_task_json(task: BatchTaskState) -> dict[str, object]:

@@ -7,6 +7,8 @@
 | `POST faults` | a list of `Fault` | `null`; these replace all before |
 | `POST quota` | `Quota` | `null` |
 | `POST settings` | some fields of `Settings` | `null` |
+| `POST remove` | `{"task_id"}` | `null` |
+| `POST check` | `{"task_id", "status"}`, and `running_since` if a run begins | `null` |
 | `POST subtask` | `{"task_id", "target", "status"}` | `null` |
 | `GET log?after=n` | | a list of `Record` |
 | `GET state` | | `State` |
@@ -29,6 +31,7 @@ from local.huawei.scenario import (
     AccessKey,
     Additions,
     BatchTask,
+    CheckStatus,
     CheckTask,
     Fault,
     Quota,
@@ -52,10 +55,18 @@ _TEXT: Final = {"Content-Type": "text/plain; charset=utf-8"}
 _OBJECT: Final = TypeAdapter(dict[str, Any])
 
 
-class _Subtask(BaseModel):
+class _Task(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task_id: str
+
+
+class _Check(_Task):
+    status: CheckStatus
+    running_since: str | None = None
+
+
+class _Subtask(_Task):
     target: str
     status: SubtaskStatus
 
@@ -95,6 +106,15 @@ class StandInClient:
     def change_settings(self, **changes: object) -> None:
         """Change these fields of `Settings` and leave the others."""
         self._post("settings", _OBJECT.dump_json(changes))
+
+    def remove(self, task_id: str) -> None:
+        """Delete a task, whatever it is doing."""
+        self._post("remove", _Task(task_id=task_id).model_dump_json())
+
+    def set_check_status(self, task_id: str, status: CheckStatus, *, running_since: str | None = None) -> None:
+        """Let a check move by itself: end, or, with `checking`, begin a new run."""
+        check = _Check(task_id=task_id, status=status, running_since=running_since)
+        self._post("check", check.model_dump_json())
 
     def set_subtask(self, task_id: str, target: str, status: SubtaskStatus) -> None:
         """Let one subtask move by itself, as a device would."""
@@ -162,6 +182,11 @@ def _tell(cloud: Cloud, path: str, body: bytes) -> None:
             cloud.set_quota(Quota.model_validate_json(body))
         case "settings":
             cloud.change_settings(**_OBJECT.validate_json(body))
+        case "remove":
+            cloud.remove(_Task.model_validate_json(body).task_id)
+        case "check":
+            check = _Check.model_validate_json(body)
+            cloud.set_check_status(check.task_id, check.status, running_since=check.running_since)
         case "subtask":
             moved = _Subtask.model_validate_json(body)
             cloud.set_subtask(moved.task_id, moved.target, moved.status)

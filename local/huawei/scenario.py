@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 PROJECT_ID: Final = "0605768a3300d5762f3dc0145e9e3f00"
 """The IAM project of the key that is there from the start."""
@@ -19,13 +19,16 @@ Operation = Literal[
     "stop_check_task",
     "show_check_progress",
     "list_check_tasks",
+    "list_check_records",
+    "list_check_jobs",
     "stop_batch_task",
     "show_batch_task",
     "list_batch_tasks",
     "unknown",
 ]
 Signing = Literal["plain", "derived"]
-CheckStatus = Literal["never_checked", "checking", "failed", "success", "stopped"]
+RunStatus = Literal["checking", "failed", "success", "stopped"]
+CheckStatus = Literal["never_checked"] | RunStatus
 SubtaskStatus = Literal["Processing", "Waitting", "FailWaitRetry", "Success", "Fail", "Stopped", "Removed"]
 BatchStatus = Literal[
     "Initializing", "Waitting", "Processing", "Success", "Fail", "PartialSuccess", "Stopped", "Stopping"
@@ -59,6 +62,24 @@ class _Told(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def instant(text: str) -> datetime:
+    """Read a time of CodeArts Check, `2025-11-28T06:55:41Z` or `2020-02-20 11:21:11`. Raises ValueError.
+
+    UNVERIFIED what zone one without a zone is in: here UTC, as the newer pages say of all times.
+    """
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _told_time(text: str) -> str:
+    instant(text)
+    return text
+
+
+CheckTime = Annotated[str, AfterValidator(_told_time)]
+"""A time as `instant` reads it; it is shown as it was told."""
+
+
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
 
@@ -72,8 +93,21 @@ class AccessKey(_Told):
     projects: tuple[str, ...] = (PROJECT_ID,)
 
 
+class CheckRun(_Told):
+    """One run of a check task that is over; one that was cut short may have no end."""
+
+    check_time: CheckTime
+    check_end_time: CheckTime | None = None
+    status: RunStatus = "success"
+
+
 class CheckTask(_Told):
-    """A CodeArts Check task. Adding one of a known `task_id` replaces it."""
+    """A CodeArts Check task. Adding one of a known `task_id` replaces it, and with `checking` begins a new run.
+
+    `running_since`: when the run began, of a task that is `checking`; without it the run is in no list of runs.
+    `records`: the runs before it, the oldest first. `ratio`: its progress while it runs.
+    `stop_seconds`, `stop_reads`: as in `Settings`, for this task alone.
+    """
 
     task_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
     status: CheckStatus = "checking"
@@ -81,6 +115,11 @@ class CheckTask(_Told):
     task_name: str = "check"
     created_at: str = "2026-11-01T06:55:41Z"
     last_check_time: str | None = None
+    running_since: CheckTime | None = None
+    records: tuple[CheckRun, ...] = ()
+    ratio: str = "50%"
+    stop_seconds: Annotated[float, Field(ge=0)] | None = None
+    stop_reads: Annotated[int, Field(ge=0)] | None = None
 
 
 class BatchTask(_Told):
@@ -89,6 +128,7 @@ class BatchTask(_Told):
     `targets` start as Processing, `subtasks` with the status given. The task's own status follows from its
     subtasks; `status` overrides it until the first stop (for Initializing and the like).
     `create_time` and `schedule_time` are `yyyyMMdd'T'HHmmss'Z'`, UTC.
+    `stop_seconds`, `stop_reads`: as in `Settings`, for this task alone.
     """
 
     task_id: Annotated[str, Field(pattern=r"^[a-f0-9]{1,24}$")]
@@ -102,6 +142,8 @@ class BatchTask(_Told):
     app_id: str | None = None
     create_time: str = Field(default_factory=_now)
     schedule_time: str | None = None
+    stop_seconds: Annotated[float, Field(ge=0)] | None = None
+    stop_reads: Annotated[int, Field(ge=0)] | None = None
 
 
 class Fault(_Told):
@@ -167,11 +209,16 @@ class Settings(_Told):
     `iotda_wrong_signing_code`: IOTDA.000002 (401), or IOTDA.000021 (403) as seen on the region's address when
     only a dedicated instance exists.
     `stop_seconds`, `stop_reads`: an accepted stop shows only after both, so many seconds and so many reads of
-    the task.
+    the task (a request for the progress of a check, or for one page of a batch task); 10**9 reads are never done.
     `stop_all_lists_targets`: whether the answer to `{}` names what it stopped; the documentation is silent.
     `check_not_running_code` (*invented*): `null` answers 200 `null`, as if the stop had been taken.
     `check_unknown_task_code` (*invented*): what a stop of an unknown task gets, HTTP 400.
-    `check_offset`: the SDK calls the list's offset a row, the documentation a page (0 and 1 being the first).
+    `check_offset`: the SDK calls the offset of the lists of CodeArts Check a row, the documentation a page (0 and
+    1 being the first); `ignored` always answers the first page.
+    `check_records_show_running`: whether the list of records shows a run that is not over; UNVERIFIED.
+    `check_jobs`: the list of jobs is documented, but the SDK does not know it: `absent` answers as if it were not
+    published; `listed` honours its filters; `all` ignores them, and lists the runs that are over before the one
+    that is not.
     `latency_seconds`: how long every answer takes at least.
     `seed`: of the dice for `Fault.probability`, thrown anew from the next `set_faults` on.
     `log_limit`: how many requests the log keeps; the summary counts all of them.
@@ -185,7 +232,9 @@ class Settings(_Told):
     stop_all_lists_targets: bool = True
     check_not_running_code: str | None = "CC.00059901.400"
     check_unknown_task_code: str = "CC.00059902.400"
-    check_offset: Literal["page", "row"] = "page"
+    check_offset: Literal["page", "row", "ignored"] = "page"
+    check_records_show_running: bool = False
+    check_jobs: Literal["absent", "listed", "all"] = "absent"
     latency_seconds: Annotated[float, Field(ge=0)] = 0.0
     seed: int = 0
     log_limit: Annotated[int, Field(ge=1)] = 200_000

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, get_args
 
-from local.huawei.scenario import SubtaskStatus
+from local.huawei.scenario import CHECK_PROJECT_ID, CheckRun, SubtaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from local.huawei.scenario import BatchStatus, BatchTask, CheckStatus, CheckTask
+    from local.huawei.scenario import BatchStatus, BatchTask, CheckStatus, CheckTask, RunStatus
 
 STOPPABLE_TYPES: Final = frozenset({"firmwareUpgrade", "softwareUpgrade"})
 """The only task types that can be stopped (iotda StopBatchTask)."""
@@ -27,6 +28,10 @@ TARGET_NOT_RUNNING: Final = ("IOTDA.014220", "Invalid operation. The target is n
 TASK_NOT_RUNNING: Final = ("IOTDA.014221", "Invalid operation. The task has ended or is being stopped")
 TASK_TYPE_NOT_STOPPABLE: Final = ("IOTDA.014222", "Invalid operation. The task type does not support this")
 TASK_NOT_FOUND: Final = ("IOTDA.014223", "The batch task does not exist")
+
+CHECK_PROJECT_NOT_FOUND: Final = ("CC.00050013", "The project does not exist.")
+CHECK_TASK_NOT_FOUND: Final = ("CC.00050014", "getTaskBasicInfo failed.")
+"""Published, but UNVERIFIED that it is what a read of an unknown task gets."""
 
 _LAST_MARKER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFF
 
@@ -77,12 +82,31 @@ class SubtaskPage:
 
 
 class CheckTaskState:
-    """One CodeArts Check task."""
+    """One CodeArts Check task and its runs."""
 
     def __init__(self, told: CheckTask) -> None:
         self.told = told
         self.status: CheckStatus = told.status
+        self._running_since = told.running_since
+        self._ended = list(told.records)
         self._stopping: _Stopping | None = None
+
+    def runs(self) -> tuple[CheckRun, ...]:
+        """Give the runs of which is known when they began, the oldest first, with the one that is not over."""
+        if self.status != "checking" or self._running_since is None:
+            return tuple(self._ended)
+        return (*self._ended, CheckRun(check_time=self._running_since, status="checking"))
+
+    def set_status(self, status: CheckStatus, *, running_since: str | None, now: float) -> None:
+        """Let the task move by itself; `checking` begins a new run, to which no earlier stop applies."""
+        self.settle(now)
+        self._stopping = None
+        match status:
+            case "checking" | "never_checked":
+                self.status = status
+                self._running_since = running_since
+            case _:
+                self._end(status, now)
 
     def stop(self, *, lag: Lag, now: float) -> bool:
         """Stop the check; False if there is none to stop, or a stop is already under way."""
@@ -95,8 +119,14 @@ class CheckTaskState:
     def settle(self, now: float) -> None:
         """Let an accepted stop take effect if its time has come."""
         if self._stopping is not None and self._stopping.is_over(now):
-            self.status = "stopped"
+            self._end("stopped", now)
             self._stopping = None
+
+    def _end(self, status: RunStatus, now: float) -> None:
+        if self.status == "checking" and self._running_since is not None:
+            end = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            self._ended.append(CheckRun(check_time=self._running_since, check_end_time=end, status=status))
+        self.status = status
 
     def read(self, now: float) -> CheckStatus:
         """Give the status to a reader; counts as one read for the lag of a stop."""
@@ -282,15 +312,23 @@ class World:
         self.check_tasks: dict[str, CheckTaskState] = {}
         self.batch_tasks: dict[str, BatchTaskState] = {}
         self._numbers = 0
+        self._check_projects = {CHECK_PROJECT_ID}
 
     def add_check_task(self, told: CheckTask) -> None:
         """Add a check task, or put one in the place of the same id."""
         self.check_tasks[told.task_id] = CheckTaskState(told)
+        self._check_projects.add(told.project_id)
 
     def add_batch_task(self, told: BatchTask) -> None:
         """Add a batch task, or put one in the place of the same id."""
         self._numbers += 1
         self.batch_tasks[told.task_id] = BatchTaskState(told, number=self._numbers)
+
+    def remove(self, task_id: str) -> None:
+        """Delete the tasks of this id, whatever they are doing. Raises KeyError if there is none."""
+        removed = (self.check_tasks.pop(task_id, None), self.batch_tasks.pop(task_id, None))
+        if removed == (None, None):
+            raise KeyError(task_id)
 
     def settle(self, now: float) -> None:
         """Let all accepted stops take effect whose time has come."""
@@ -320,8 +358,21 @@ class World:
             task.settle(now)
         return sorted(found, key=lambda numbered: numbered[0], reverse=True)
 
+    def check_task(self, task_id: str, *, project_id: str | None = None, now: float) -> CheckTaskState:
+        """Find a check task, settled; with a `project_id` only in that project."""
+        task = self.check_tasks.get(task_id)
+        if task is None or project_id not in {None, task.told.project_id}:
+            raise Rejected(400, *CHECK_TASK_NOT_FOUND)
+        task.settle(now)
+        return task
+
     def check_tasks_of(self, project_id: str) -> list[CheckTask]:
-        """Give the check tasks of one CodeArts project, in the order they were added."""
+        """Give the check tasks of one CodeArts project, in the order they were added.
+
+        A project exists once it has had a task; `CHECK_PROJECT_ID` is there from the start.
+        """
+        if project_id not in self._check_projects:
+            raise Rejected(400, *CHECK_PROJECT_NOT_FOUND)
         return [task.told for task in self.check_tasks.values() if task.told.project_id == project_id]
 
 

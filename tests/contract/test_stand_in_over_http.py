@@ -26,6 +26,7 @@ from local.huawei import (
     PROJECT_ID,
     AccessKey,
     BatchTask,
+    CheckRun,
     CheckTask,
     Fault,
     HuaweiStandIn,
@@ -43,6 +44,18 @@ ROOT = Path(__file__).parents[2]
 BATCH = f"/v5/iot/{PROJECT_ID}/batchtasks/b1"
 STOP_BATCH = f"{BATCH}/stop"
 STOP_CHECK = "/v2/tasks/c1/stop"
+LIST_BATCHES = f"/v5/iot/{PROJECT_ID}/batchtasks?task_type=firmwareUpgrade"
+LIST_CHECKS = f"/v2/{CHECK_PROJECT_ID}/tasks"
+RECORDS = f"/v2/{CHECK_PROJECT_ID}/tasks/c1/checkrecord"
+JOBS = "/v4/tasks/c1/jobs"
+WITH_RUNS = CheckTask(
+    task_id="c1",
+    running_since="2026-11-23 08:00:00",
+    records=(
+        CheckRun(check_time="2026-11-21T08:00:00Z", check_end_time="2026-11-21T09:00:00Z"),
+        CheckRun(check_time="2026-11-22T08:00:00Z", status="stopped"),
+    ),
+)
 SCENARIO = Scenario(
     check_tasks=(CheckTask(task_id="c1"),), batch_tasks=(BatchTask(task_id="b1", targets=("d1", "d2", "d3")),)
 )
@@ -349,7 +362,12 @@ def test_a_stop_of_everything_names_what_it_stopped_unless_told_otherwise(
         ("GET", f"{BATCH}?offset=501", 400, "IOTDA.000006"),
         ("GET", f"{BATCH}?marker=b1", 400, "IOTDA.000006"),
         ("GET", f"{BATCH}?task_detail_status=Running", 400, "IOTDA.000006"),
-        ("GET", f"/v5/iot/{PROJECT_ID}/batchtasks?status=Running", 400, "IOTDA.000006"),
+        ("GET", f"{LIST_BATCHES}&status=Running", 400, "IOTDA.000006"),
+        ("GET", f"{LIST_BATCHES}&limit=0", 400, "IOTDA.000006"),
+        ("GET", f"{LIST_BATCHES}&limit=51", 400, "IOTDA.000006"),
+        ("GET", f"{LIST_BATCHES}&offset=501", 400, "IOTDA.000006"),
+        ("GET", f"/v5/iot/{PROJECT_ID}/batchtasks", 400, "IOTDA.000006"),
+        ("GET", f"/v5/iot/{PROJECT_ID}/batchtasks?task_type=reboot", 400, "IOTDA.000006"),
         ("GET", f"/v5/iot/{PROJECT_ID}/batchtasks/b2", 404, "IOTDA.014223"),
         ("POST", f"/v5/iot/{PROJECT_ID}/batchtasks/B1/stop", 400, "IOTDA.000006"),
         ("GET", "/v5/iot/another/batchtasks/b1", 403, "APIGW.0302"),
@@ -357,6 +375,11 @@ def test_a_stop_of_everything_names_what_it_stopped_unless_told_otherwise(
         ("GET", "/v2/tasks/nobody/progress", 400, "CC.00050014"),
         ("GET", f"/v2/{CHECK_PROJECT_ID}/tasks?limit=101", 400, "CC.00050000"),
         ("GET", "/v2/another/tasks", 400, "CC.00050013"),
+        ("GET", "/v2/another/tasks/c1/checkrecord", 400, "CC.00050014"),
+        ("GET", f"/v2/{CHECK_PROJECT_ID}/tasks/nobody/checkrecord", 400, "CC.00050014"),
+        ("GET", f"{RECORDS}?limit=1001", 400, "CC.00050000"),
+        ("GET", f"{RECORDS}?start_time=yesterday", 400, "CC.00050000"),
+        ("GET", JOBS, 404, "APIGW.0101"),
         ("DELETE", "/v2/tasks/c1", 404, "APIGW.0101"),
     ],
 )
@@ -378,11 +401,129 @@ def test_a_stop_of_a_check_that_has_ended_answers_as_told(
     assert (huawei.log()[0].effect, huawei.state().check_tasks) == ((), {"c1": "success"})
 
 
-def test_a_list_of_checks_by_rows_begins_at_the_row(huawei: HuaweiStandIn, caller: Caller) -> None:
+@pytest.mark.parametrize(
+    ("meaning", "offset", "found"),
+    [
+        ("row", 3, ["c4", "c5"]),
+        ("page", 0, ["c1", "c2"]),
+        ("page", 1, ["c1", "c2"]),
+        ("page", 2, ["c3", "c4"]),
+        ("ignored", 3, ["c1", "c2"]),
+    ],
+)
+def test_an_offset_of_a_list_of_checks_is_a_row_or_a_page_or_nothing(
+    huawei: HuaweiStandIn, caller: Caller, meaning: str, offset: int, found: list[str]
+) -> None:
     huawei.add(*(CheckTask(task_id=f"c{number}") for number in range(2, 6)))
-    huawei.change_settings(check_offset="row")
-    answer = caller.send("GET", f"/v2/{CHECK_PROJECT_ID}/tasks?offset=3&limit=2").json()
-    assert [task["task_id"] for task in answer["tasks"]] == ["c4", "c5"]
+    huawei.change_settings(check_offset=meaning)
+    answer = caller.send("GET", f"{LIST_CHECKS}?offset={offset}&limit=2").json()
+    assert ([task["task_id"] for task in answer["tasks"]], answer["total"]) == (found, 5)
+
+
+def test_a_list_of_checks_moves_under_who_reads_it(huawei: HuaweiStandIn, caller: Caller) -> None:
+    huawei.add(*(CheckTask(task_id=f"c{number}") for number in range(2, 5)))
+    first = caller.send("GET", f"{LIST_CHECKS}?offset=1&limit=2").json()
+    huawei.remove("c1")
+    huawei.add(CheckTask(task_id="c5"))
+    second = caller.send("GET", f"{LIST_CHECKS}?offset=2&limit=2").json()
+    assert [[task["task_id"] for task in page["tasks"]] for page in (first, second)] == [["c1", "c2"], ["c4", "c5"]]
+    assert caller.send("GET", "/v2/tasks/c1/progress").json()["error_code"] == "CC.00050014"
+
+
+def test_a_project_whose_last_check_was_deleted_lists_none(huawei: HuaweiStandIn, caller: Caller) -> None:
+    huawei.remove("c1")
+    assert caller.send("GET", LIST_CHECKS).json() == {"tasks": [], "total": 0}
+
+
+def test_a_check_that_moves_by_itself_is_read_as_it_is(huawei: HuaweiStandIn, caller: Caller) -> None:
+    huawei.add(CheckTask(task_id="c1", ratio="97%"))
+    seen = [caller.send("GET", "/v2/tasks/c1/progress").json()]
+    huawei.set_check_status("c1", "failed")
+    seen.append(caller.send("GET", "/v2/tasks/c1/progress").json())
+    assert [(answer["task_status"], answer["progress"]["ratio"]) for answer in seen] == [(0, "97%"), (1, None)]
+
+
+@pytest.mark.parametrize(
+    ("query", "began"),
+    [
+        ("", ["2026-11-21T08:00:00Z", "2026-11-22T08:00:00Z", "2026-11-23 08:00:00"]),
+        ("?limit=2", ["2026-11-21T08:00:00Z", "2026-11-22T08:00:00Z"]),
+        ("?limit=2&offset=2", ["2026-11-23 08:00:00"]),
+        ("?start_time=2026-11-22T08:00:00Z", ["2026-11-22T08:00:00Z", "2026-11-23 08:00:00"]),
+        ("?end_time=2026-11-22T08:00:00Z", ["2026-11-21T08:00:00Z", "2026-11-22T08:00:00Z"]),
+        ("?start_time=2026-11-23T08:00:01Z", []),
+    ],
+)
+def test_records_of_a_check_are_paged_and_chosen_by_their_begin(
+    huawei: HuaweiStandIn, caller: Caller, query: str, began: list[str]
+) -> None:
+    huawei.add(WITH_RUNS)
+    huawei.change_settings(check_records_show_running=True)
+    answer = caller.send("GET", RECORDS + query).json()
+    assert [record["check_time"] for record in answer["data"]] == began
+
+
+def test_a_running_check_is_among_its_records_only_if_told(huawei: HuaweiStandIn, caller: Caller) -> None:
+    huawei.add(WITH_RUNS)
+    ended = caller.send("GET", RECORDS).json()
+    huawei.change_settings(check_records_show_running=True)
+    all_of_them = caller.send("GET", RECORDS).json()
+    assert (ended["total"], all_of_them["total"], all_of_them["data"][:2]) == (2, 3, ended["data"])
+    # The second was cut short: it is over, although nothing says when.
+    assert ["check_end_time" in record for record in all_of_them["data"]] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("mode", "query", "statuses"),
+    [
+        ("listed", "", ["success", "aborted", "running"]),
+        ("listed", "?statuses=running", ["running"]),
+        ("listed", "?statuses=running&statuses=aborted", ["aborted", "running"]),
+        ("listed", "?statuses=running,success", ["success", "running"]),
+        ("listed", "?statuses=quering", []),
+        ("listed", "?page=2&page_size=2", ["running"]),
+        ("listed", "?begin_start_time=2026-11-22T00:00:00Z&end_start_time=2026-11-23T00:00:00Z", ["aborted"]),
+        ("all", "?statuses=running", ["success", "aborted", "running"]),
+    ],
+)
+def test_jobs_of_a_check_are_listed_as_told(
+    huawei: HuaweiStandIn, caller: Caller, mode: str, query: str, statuses: list[str]
+) -> None:
+    huawei.add(WITH_RUNS)
+    huawei.change_settings(check_jobs=mode)
+    answer = caller.send("GET", JOBS + query).json()
+    assert [job["status"] for job in answer["jobs"]] == statuses
+    began = {"success": "2026-11-21T08:00:00Z", "aborted": "2026-11-22T08:00:00Z", "running": "2026-11-23 08:00:00"}
+    assert [job["start_time"] for job in answer["jobs"]] == [began[status] for status in statuses]
+    assert answer["total"] == (3 if "page=2" in query else len(statuses))
+
+
+@pytest.mark.parametrize(
+    "query", ["statuses=stopped", "page=0", "page_size=0", "page_size=201", "begin_start_time=now"]
+)
+def test_jobs_are_not_listed_for_what_is_not_allowed(huawei: HuaweiStandIn, caller: Caller, query: str) -> None:
+    huawei.change_settings(check_jobs="listed")
+    assert caller.send("GET", f"{JOBS}?{query}").json()["error_code"] == "CC.00050000"
+    assert caller.send("GET", "/v4/tasks/nobody/jobs").json()["error_code"] == "CC.00050014"
+
+
+def test_a_job_runs_until_its_stop_shows_and_its_reads_are_none_of_the_progress(
+    huawei: HuaweiStandIn, caller: Caller
+) -> None:
+    huawei.add(WITH_RUNS.model_copy(update={"stop_reads": 1}))
+    huawei.change_settings(check_jobs="listed")
+    assert caller.send("POST", STOP_CHECK).status == 200
+    reads = (JOBS, JOBS, RECORDS, "/v2/tasks/c1/progress", JOBS)
+    answers = [caller.send("GET", read).json() for read in reads]
+    assert [answer["jobs"][-1]["status"] for answer in answers if "jobs" in answer] == ["running", "running", "aborted"]
+
+
+def test_requests_for_jobs_that_are_not_published_are_no_fault_of_the_client(
+    huawei: HuaweiStandIn, caller: Caller
+) -> None:
+    caller.send("GET", f"{JOBS}?statuses=running")
+    record = huawei.log()[0]
+    assert (record.operation, record.task_id, record.violations) == ("list_check_jobs", "c1", ())
 
 
 def test_batch_tasks_are_listed_by_app_type_and_status(huawei: HuaweiStandIn, caller: Caller) -> None:
@@ -392,15 +533,47 @@ def test_batch_tasks_are_listed_by_app_type_and_status(huawei: HuaweiStandIn, ca
         BatchTask(task_id="b4", subtasks={"d": "Success"}, schedule_time="20261124T000000Z"),
     )
     for query, found in (
-        ("", ["b4", "b3", "b2", "b1"]),
-        ("?offset=1&limit=2", ["b3", "b2"]),
-        ("?app_id=an-app", ["b2"]),
-        ("?task_type=createCommands", ["b3"]),
-        ("?status=Success", ["b4"]),
+        ("task_type=firmwareUpgrade", ["b4", "b2", "b1"]),
+        ("task_type=firmwareUpgrade&offset=1&limit=2", ["b2", "b1"]),
+        ("task_type=firmwareUpgrade&app_id=an-app", ["b2"]),
+        ("task_type=createCommands", ["b3"]),
+        ("task_type=firmwareUpgrade&status=Success", ["b4"]),
     ):
-        answer = caller.send("GET", f"/v5/iot/{PROJECT_ID}/batchtasks{query}").json()
+        answer = caller.send("GET", f"/v5/iot/{PROJECT_ID}/batchtasks?{query}").json()
         assert [task["task_id"] for task in answer["batchtasks"]] == found
     assert answer["batchtasks"][0]["task_policy"] == {"schedule_time": "20261124T000000Z"}
+
+
+def test_five_hundred_batch_tasks_are_listed_while_some_end_and_some_are_new(
+    huawei: HuaweiStandIn, caller: Caller
+) -> None:
+    targets = tuple(f"d{number}" for number in range(100))
+    ids = [f"5f1ac5c3e4b0{number:012x}" for number in range(500)]
+    huawei.remove("b1")
+    huawei.add(*(BatchTask(task_id=task_id, targets=targets) for task_id in ids))
+    steady = set(ids)
+    seen: list[str] = []
+    marker = "f" * 24
+    for number in range(11):
+        page = caller.send("GET", f"{LIST_BATCHES}&status=Processing&limit=50&marker={marker}").json()
+        if not page["batchtasks"]:
+            break
+        seen += [task["task_id"] for task in page["batchtasks"]]
+        marker = page["page"]["marker"]
+        ended, deleted = ids[number], ids[-1 - number]
+        caller.send("POST", f"/v5/iot/{PROJECT_ID}/batchtasks/{ended}/stop", {})
+        huawei.remove(deleted)
+        huawei.add(BatchTask(task_id=f"6{number:023x}", targets=targets))
+        steady -= {ended, deleted}
+    assert page["page"]["marker"] is None
+    assert seen == sorted(set(seen), reverse=True)
+    assert steady <= set(seen)
+
+
+def test_a_list_of_batch_tasks_has_ten_on_a_page_unless_told(huawei: HuaweiStandIn, caller: Caller) -> None:
+    huawei.add(*(BatchTask(task_id=f"a{number}", targets=("d",)) for number in range(11)))
+    answer = caller.send("GET", LIST_BATCHES).json()
+    assert (len(answer["batchtasks"]), answer["page"]["count"]) == (10, 12)
 
 
 def test_a_body_on_a_stop_of_a_check_is_noted(huawei: HuaweiStandIn, caller: Caller) -> None:
@@ -425,6 +598,50 @@ def test_stops_of_a_batch_task_show_after_the_reads_that_were_set(huawei: Huawei
     caller.stop("d1")
     progress = [caller.send("GET", BATCH).json()["batchtask"]["task_progress"]["stopped"] for _ in range(2)]
     assert progress == [0, 1]
+
+
+def test_every_task_may_be_as_slow_to_stop_as_it_likes(huawei: HuaweiStandIn, caller: Caller) -> None:
+    huawei.change_settings(stop_reads=1)
+    huawei.add(
+        BatchTask(task_id="b2", targets=("d1",), stop_reads=10**9),
+        BatchTask(task_id="b3", targets=("d1",), stop_reads=0),
+        CheckTask(task_id="c2", stop_reads=3),
+        CheckTask(task_id="c3", stop_reads=0, stop_seconds=1e9),
+    )
+    stopped = {}
+    for task_id in ("b1", "b2", "b3"):
+        path = f"/v5/iot/{PROJECT_ID}/batchtasks/{task_id}"
+        assert caller.send("POST", f"{path}/stop", {"targets": ["d1"]}).status == 200
+        answers = [caller.send("GET", path).json()["batchtask"] for _ in range(4)]
+        stopped[task_id] = [answer["task_progress"]["stopped"] for answer in answers]
+    for task_id in ("c1", "c2", "c3"):
+        assert caller.send("POST", f"/v2/tasks/{task_id}/stop").status == 200
+        progress = [caller.send("GET", f"/v2/tasks/{task_id}/progress").json() for _ in range(4)]
+        stopped[task_id] = [int(answer["task_status"] == 3) for answer in progress]
+    assert stopped == {
+        "b1": [0, 1, 1, 1],
+        "b2": [0, 0, 0, 0],
+        "b3": [1, 1, 1, 1],
+        "c1": [0, 1, 1, 1],
+        "c2": [0, 0, 0, 1],
+        "c3": [0, 0, 0, 0],
+    }
+
+
+def test_pages_of_running_targets_keep_one_whose_stop_does_not_show(huawei: HuaweiStandIn, caller: Caller) -> None:
+    huawei.add(BatchTask(task_id="b1", targets=("d1", "d2", "d3"), stop_reads=3))
+    caller.stop("d2")
+    seen = []
+    for _ in range(2):
+        marker = "f" * 24
+        while True:
+            page = caller.send("GET", f"{BATCH}?task_detail_status=Processing&limit=1&marker={marker}").json()
+            if not page["task_details"]:
+                break
+            seen.append(page["task_details"][0]["target"])
+            marker = page["page"]["marker"]
+    assert seen == ["d3", "d2", "d1", "d3", "d1"]
+    assert page["batchtask"]["task_progress"]["stopped"] == 1
 
 
 def test_a_page_of_a_task_of_thirty_thousand_touches_only_its_own_records(
@@ -521,6 +738,9 @@ def test_another_process_can_tell_and_ask_all_the_same_things(huawei: HuaweiStan
         client.set_quota(Quota(service="check", per_second=0.001))
         client.change_settings(stop_reads=0)
         client.set_subtask("b1", "d2", "Fail")
+        client.add(CheckTask(task_id="c7"), CheckTask(task_id="c8", status="success"))
+        client.remove("c7")
+        client.set_check_status("c8", "checking", running_since="2026-11-23T08:00:00Z")
         assert caller.stop("d1").json() is None
         by_its_key = Caller(huawei.endpoint, key)
         with closing(by_its_key.connection):
@@ -528,6 +748,7 @@ def test_another_process_can_tell_and_ask_all_the_same_things(huawei: HuaweiStan
         assert caller.send("POST", "/v2/tasks/c9/stop").status == 429
         assert client.subtasks("b1") == {"d1": "Stopped", "d2": "Fail"} == huawei.subtasks("b1")
         assert client.state() == huawei.state()
+        assert client.state().check_tasks == {"c8": "checking", "c9": "stopped"}
         assert client.summary() == huawei.summary()
         assert client.log() == huawei.log()
         assert client.log(after=2) == huawei.log()[2:]
@@ -542,6 +763,12 @@ def test_what_the_control_api_does_not_understand_is_refused(huawei: HuaweiStand
             client.subtasks("b9")
         with pytest.raises(KeyError, match="d9"):
             client.set_subtask("b1", "d9", "Fail")
+        with pytest.raises(KeyError, match="c9"):
+            client.remove("c9")
+        with pytest.raises(KeyError, match="c9"):
+            client.set_check_status("c9", "success")
+        with pytest.raises(ValueError, match="yesterday"):
+            client.set_check_status("c1", "checking", running_since="yesterday")
     with pytest.raises(ValidationError):
         huawei.change_settings(stop_second=1)
     connection = HTTPConnection(huawei.endpoint.removeprefix("http://"), timeout=10)
@@ -565,7 +792,7 @@ def test_the_same_seed_gives_the_same_misfortunes(huawei: HuaweiStandIn, caller:
     def run(seed: int) -> list[int]:
         rule = Fault(kind="error_json", probability=0.5)
         huawei.reset(Scenario(faults=(rule,), settings=Settings(seed=seed)))
-        return [caller.send("GET", f"/v5/iot/{PROJECT_ID}/batchtasks").status for _ in range(30)]
+        return [caller.send("GET", LIST_BATCHES).status for _ in range(30)]
 
     assert run(1) == run(1) != run(2)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from huaweicloudsdkcodeartscheck.v2 import (
+    CheckRecordRequest,
     CodeArtsCheckClient,
     ShowProgressDetailRequest,
     ShowTaskListByProjectIdRequest,
@@ -28,6 +29,7 @@ from local.huawei import (
     PROJECT_ID,
     AccessKey,
     BatchTask,
+    CheckRun,
     CheckTask,
     HuaweiStandIn,
 )
@@ -141,6 +143,22 @@ def test_checks_of_a_project_are_listed_page_by_page(huawei: HuaweiStandIn) -> N
     assert {page.total for page in pages} == {5}
 
 
+def test_records_of_a_check_are_read_with_the_one_that_is_not_over(huawei: HuaweiStandIn) -> None:
+    over = CheckRun(check_time="2026-11-22T08:00:00Z", check_end_time="2026-11-22T09:00:00Z")
+    huawei.add(CheckTask(task_id="c1", running_since="2026-11-23T08:00:00Z", records=(over,)))
+    huawei.change_settings(check_records_show_running=True)
+    answer = check_client(huawei).check_record(
+        CheckRecordRequest(project_id=CHECK_PROJECT_ID, task_id="c1", offset=1, limit=10)
+    )
+    assert answer.total == 2
+    assert [(record.check_time, record.check_end_time) for record in answer.data] == [
+        ("2026-11-22T08:00:00Z", "2026-11-22T09:00:00Z"),
+        ("2026-11-23T08:00:00Z", None),
+    ]
+    assert answer.data[0].issue_counts.critical == 0
+    assert huawei.log()[0].operation == "list_check_records"
+
+
 def test_the_sdk_asks_for_the_iam_project_when_none_is_given(huawei: HuaweiStandIn) -> None:
     huawei.add(CheckTask(task_id="c1"))
     with pytest.raises(ClientRequestException) as refused:
@@ -195,8 +213,10 @@ def test_batch_tasks_are_listed_page_by_page_with_descending_ids(huawei: HuaweiS
     huawei.add(*(BatchTask(task_id=task_id, targets=("d",)) for task_id in ids))
     huawei.add(BatchTask(task_id="e" * 24, subtasks={"d": "Success"}))
     client = iotda_client(huawei)
-    first = client.list_batch_tasks(ListBatchTasksRequest(status="Processing", limit=3))
-    second = client.list_batch_tasks(ListBatchTasksRequest(status="Processing", limit=3, marker=first.page.marker))
+    first = client.list_batch_tasks(ListBatchTasksRequest(task_type="firmwareUpgrade", status="Processing", limit=3))
+    second = client.list_batch_tasks(
+        ListBatchTasksRequest(task_type="firmwareUpgrade", status="Processing", limit=3, marker=first.page.marker)
+    )
     assert [task.task_id for task in first.batchtasks + second.batchtasks] == ids[::-1]
     assert (first.page.count, second.page.count) == (5, 5)
 

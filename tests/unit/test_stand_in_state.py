@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.huawei.scenario import BatchTask, CheckTask, SubtaskStatus
+from local.huawei.scenario import CHECK_PROJECT_ID, BatchTask, CheckRun, CheckTask, SubtaskStatus
 from local.huawei.state import (
     RUNNING,
     TARGET_NOT_IN_TASK,
@@ -19,12 +19,11 @@ from local.huawei.state import (
 )
 
 AT_ONCE = Lag(seconds=0, reads=0)
+STATUSES: list[SubtaskStatus] = ["Processing", "Waitting", "FailWaitRetry", "Success", "Fail", "Stopped", "Removed"]
 
 subtasks = st.dictionaries(
     st.text("abcdef0123456789", min_size=1, max_size=6),
-    st.sampled_from(
-        ["Processing", "Waitting", "FailWaitRetry", "Success", "Fail", "Stopped", "Removed"],
-    ),
+    st.sampled_from(STATUSES),
     max_size=40,
 )
 
@@ -61,6 +60,48 @@ def test_paging_with_a_status_yields_those_of_the_status_exactly_once(
 ) -> None:
     seen = read_all(batch(subtasks=subtasks), limit=limit, status=status)
     assert sorted(target for target, _ in seen) == sorted(t for t, s in subtasks.items() if s == status)
+
+
+@given(data=st.data(), subtasks=subtasks, limit=st.integers(1, 5), status=st.sampled_from(RUNNING))
+def test_paging_loses_none_that_keeps_its_status_while_others_move(
+    data: st.DataObject, subtasks: dict[str, SubtaskStatus], limit: int, status: SubtaskStatus
+) -> None:
+    steady = {target for target, before in subtasks.items() if before == status and data.draw(st.booleans())}
+    restless = sorted(subtasks.keys() - steady)
+    moves = st.dictionaries(st.sampled_from(restless), st.sampled_from(STATUSES)) if restless else st.just({})
+    task = batch(subtasks=subtasks)
+    seen: list[str] = []
+    marker: str | None = "f" * 24
+    while marker is not None:
+        page = task.page(status=status, target=None, limit=limit, marker=int(marker, 16))
+        assert {shown for _, shown in page.subtasks} <= {status}
+        seen += [target for target, _ in page.subtasks]
+        marker = page.marker
+        for target, moved in data.draw(moves).items():
+            task.set_subtask(target, moved)
+    assert len(seen) == len(set(seen))
+    assert steady <= set(seen)
+
+
+@given(subtasks=subtasks, limit=st.integers(1, 5), reads=st.integers(0, 9))
+def test_a_stop_shows_in_all_that_is_said_of_a_target_or_in_nothing(
+    subtasks: dict[str, SubtaskStatus], limit: int, reads: int
+) -> None:
+    task = batch(subtasks=subtasks, targets=("zz",))
+    running = sorted(target for target, status in task.subtasks().items() if status in RUNNING)
+    asked = running[::2]
+    task.stop_targets(asked, lag=Lag(seconds=0, reads=reads), now=0)
+    before = {"zz": "Processing"} | subtasks
+    for number in range(reads + 2):
+        task.settle(0)
+        expected = before | dict.fromkeys(asked, "Stopped") if number >= reads else before
+        assert task.subtasks() == expected
+        assert dict(read_all(task, limit=limit)) == expected
+        for status in STATUSES:
+            of_it = {target for target, _ in read_all(task, limit=limit, status=status)}
+            assert of_it == {target for target, shown in expected.items() if shown == status}
+        assert task.progress()["stopped"] == list(expected.values()).count("Stopped")
+        task.count_read()
 
 
 @given(subtasks=subtasks, offset=st.integers(0, 50), limit=st.integers(1, 50))
@@ -202,6 +243,55 @@ def test_a_check_that_does_not_run_is_not_stopped() -> None:
         task = CheckTaskState(CheckTask(task_id="c1", status=status))
         assert not task.stop(lag=AT_ONCE, now=0)
         assert task.status == status
+
+
+def test_a_check_that_ends_leaves_a_record_of_its_run() -> None:
+    before = CheckRun(check_time="2026-11-01T00:00:00Z", check_end_time="2026-11-01T00:10:00Z")
+    since = "2026-11-23 08:00:00"
+    for end in ("by a stop", "by itself"):
+        task = CheckTaskState(CheckTask(task_id="c1", running_since=since, records=(before,)))
+        assert task.runs() == (before, CheckRun(check_time=since, status="checking"))
+        if end == "by a stop":
+            task.stop(lag=Lag(seconds=9, reads=0), now=1)
+            assert task.runs()[-1].status == "checking"
+            task.settle(10)
+        else:
+            task.set_status("stopped", running_since=None, now=10)
+        over = CheckRun(check_time=since, check_end_time="1970-01-01T00:00:10Z", status="stopped")
+        assert (task.status, task.runs()) == ("stopped", (before, over))
+
+
+def test_a_run_of_which_nobody_says_when_it_began_is_in_no_list() -> None:
+    task = CheckTaskState(CheckTask(task_id="c1"))
+    assert task.runs() == ()
+    task.set_status("success", running_since=None, now=0)
+    assert (task.status, task.runs()) == ("success", ())
+
+
+def test_a_new_run_is_not_stopped_by_the_stop_of_the_one_before() -> None:
+    task = CheckTaskState(CheckTask(task_id="c1", running_since="2026-11-23T08:00:00Z"))
+    task.stop(lag=Lag(seconds=5, reads=0), now=0)
+    task.set_status("success", running_since=None, now=1)
+    task.set_status("checking", running_since="2026-11-23T09:00:00Z", now=2)
+    task.settle(9)
+    assert [(run.check_time, run.status) for run in task.runs()] == [
+        ("2026-11-23T08:00:00Z", "success"),
+        ("2026-11-23T09:00:00Z", "checking"),
+    ]
+    assert task.stop(lag=AT_ONCE, now=9)
+
+
+def test_a_task_that_was_deleted_is_gone_and_its_project_stays() -> None:
+    world = World()
+    world.add_check_task(CheckTask(task_id="a1", project_id="p"))
+    world.add_batch_task(BatchTask(task_id="a1"))
+    world.remove("a1")
+    assert (world.check_tasks, world.batch_tasks) == ({}, {})
+    assert world.check_tasks_of("p") == world.check_tasks_of(CHECK_PROJECT_ID) == []
+    with pytest.raises(KeyError, match="a1"):
+        world.remove("a1")
+    with pytest.raises(Rejected):
+        world.check_tasks_of("q")
 
 
 def test_tasks_of_other_projects_and_instances_do_not_exist() -> None:
