@@ -9,4 +9,5 @@ from shared import wiring
 
 def handler(event: Any, context: Any) -> dict[str, list[dict[str, str]]]:
     """Handle one delivery; answers `{"batchItemFailures": [...]}`. Raises `DeploymentFault`."""
-    return wiring.stop_targets().handle(event, deadline=wiring.deadline_of(context))
+    with wiring.telemetry().invocation("stop_targets", context.aws_request_id):
+        return wiring.stop_targets().handle(event, deadline=wiring.deadline_of(context))

@@ -123,6 +123,7 @@ class Service:
 EVENTBRIDGE: Final = Service("EventBridge", "events", "AWSEvents", "1.1")
 SQS: Final = Service("SQS", "sqs", "AmazonSQS", "1.0")
 SECRETS_MANAGER: Final = Service("Secrets Manager", "secretsmanager", "secretsmanager", "1.1")
+DYNAMODB: Final = Service("DynamoDB", "dynamodb", "DynamoDB_20120810", "1.0")
 
 
 _DNS_SUFFIXES: Final = {"cn": "amazonaws.com.cn", "eusc": "amazonaws.eu"}

@@ -14,10 +14,12 @@ from shared.envelopes import payload_of, read_delivery
 from shared.execution import Patience, Service, execute
 from shared.outcomes import FieldError
 from shared.planning import plan
-from shared.publishing import Parcel, Publisher, dead_letter, remainder_message
+from shared.publishing import FAILURE_REASON, Parcel, Publisher, dead_letter, remainder_message
 from shared.settlement import Done, GoesOn, LeftToSqs, Settlement, Undone, expire, reject, settle, settle_late
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from shared.deadline import Deadline
     from shared.envelopes import Incoming
     from shared.findings import Findings
@@ -87,14 +89,16 @@ class Deliveries:
             patience=self._patience,
         )
         self._telemetry.defects(findings.errors)
+        self._telemetry.asked(calls=findings.calls, throttles=findings.throttles)
         parcels += [self._settle(message, each, findings) for message, each in accepted.items()]
         published = self._publisher.publish(parcels, deadline=deadline)
-        self._telemetry.outcomes_published(
-            outcome for parcel in parcels if parcel.message_id not in published.failed for outcome in parcel.outcomes
-        )
+        self._tell(parcel for parcel in parcels if parcel.message_id not in published.failed)
         withheld = {parcel.message_id: parcel.withheld for parcel in parcels if parcel.withheld}
         not_acknowledged = withheld | dict(published.failed)
-        self._telemetry.not_acknowledged(not_acknowledged)
+        command_ids = {message.message_id: each.command.command_id for message, each in accepted.items()} | {
+            parcel.message_id: parcel.outcomes[0].command_id for parcel in parcels if parcel.outcomes
+        }
+        self._telemetry.not_acknowledged(not_acknowledged, command_ids)
         if fault := findings.fault or published.fault:
             self._telemetry.deployment_fault(fault)
             if len(not_acknowledged) == len(messages):
@@ -162,7 +166,8 @@ class Deliveries:
                 again = remainder_message(remainder.to_message(), delay_seconds=delay_seconds)
                 if again is None:
                     return Parcel(message.message_id, outcomes, send=None, withheld=_TOO_LARGE)
-                return Parcel(message.message_id, outcomes, (self._settings.command_queue_url, again), withheld=None)
+                send = (self._settings.command_queue_url, again)
+                return Parcel(message.message_id, outcomes, send, withheld=None, remainder=remainder)
             case Undone(outcomes, left, failure_reason):
                 return self._to_dead_letters(message, outcomes, left.to_message(), failure_reason)
             case LeftToSqs(outcomes):
@@ -174,6 +179,18 @@ class Deliveries:
         if letter is None:
             return Parcel(message.message_id, outcomes, send=None, withheld=_TOO_LARGE)
         return Parcel(message.message_id, outcomes, (self._settings.dead_letter_queue_url, letter), withheld=None)
+
+    def _tell(self, parcels: Iterable[Parcel]) -> None:
+        """Tell of what is out."""
+        for parcel in parcels:
+            self._telemetry.outcomes_published(parcel.outcomes)
+            match parcel.send:
+                case (_, message) if parcel.remainder is not None:
+                    self._telemetry.remainder_sent(parcel.remainder, message.delay_seconds)
+                case (_, letter):
+                    self._telemetry.set_aside(parcel.outcomes[-1].command_id, letter.attributes[FAILURE_REASON])
+                case None:
+                    pass
 
     def _broken(self, message: Incoming, error: Exception) -> Parcel:
         self._telemetry.defects([error])

@@ -7,11 +7,12 @@ a task, whichever calls they were in.
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from shared.commands import ALL_TARGETS
 from shared.errors import DeploymentFault
@@ -75,11 +76,14 @@ def execute(plan: Plan, *, service: Service, pace: Pace, deadline: Deadline, pat
         return _Execution(service, threads, pace, deadline, patience).run(plan)
 
 
-class _Asked(Enum):
+class _NotAsked(Enum):
+    """Why a question was not put to Huawei, when its turn should have come."""
+
     NO_TURN = auto()
+    EXPIRED = auto()
 
 
-_NO_TURN: Final = _Asked.NO_TURN
+_EXPIRED: Final = Finding(Verdict.UNFINISHED, error_msg="expired before it could be sent")
 
 
 class _Execution:
@@ -95,6 +99,9 @@ class _Execution:
         self._patience = patience
         self._fault: DeploymentFault | None = None
         self._errors: list[Exception] = []
+        self._counting = threading.Lock()
+        self._calls = 0
+        self._throttles = 0
 
     def run(self, plan: Plan) -> Findings:
         named: States = {}
@@ -107,7 +114,7 @@ class _Execution:
         if denied := _together(_all(Verdict.DENIED, named), _all(Verdict.DENIED, whole)):
             later = self._read(denied) if self._rest(DOUBT) else {}
             named, whole = _believed(named, later), _believed(whole, later)
-        return Findings(named, whole, read, self._fault, tuple(self._errors))
+        return Findings(named, whole, read, self._fault, tuple(self._errors), self._calls, self._throttles)
 
     def _submit[T](self, work: Callable[[], T]) -> Future[T]:
         """Start work beside the rest; but while Huawei has not accepted the credentials, alone.
@@ -124,12 +131,14 @@ class _Execution:
     def _stop(self, call: Call) -> dict[str, Finding]:
         """Send one call until nothing of it is left to a passing fault, or tries or time have run out."""
         findings: dict[str, Finding] = {}
-        for pause in _pauses():
-            answer = self._ask(partial(self._send, call))
+        for pause in pauses():
+            answer = self._ask(partial(self._service.stop, call), call=call)
             if answer is None:
                 return findings
-            if answer is _NO_TURN:  # what an earlier try was told stands
+            if answer is _NotAsked.NO_TURN:  # what an earlier try was told stands
                 return self._late(_asked(call)) | findings
+            if answer is _NotAsked.EXPIRED:
+                return findings | dict.fromkeys(_asked(call), _EXPIRED)
             findings |= answer
             again = tuple(target for target in _asked(call) if findings[target].verdict is Verdict.UNFINISHED)
             if not again or self._has_expired(call) or not self._wait(pause, [findings[target] for target in again]):
@@ -138,19 +147,13 @@ class _Execution:
                 call = Stop(call.task, again, call.expires_at)
         return findings
 
-    def _send(self, call: Call, deadline: Deadline) -> dict[str, Finding]:
-        # Here and not earlier: whoever waits for his turn may expire meanwhile.
-        if self._has_expired(call):
-            return dict.fromkeys(_asked(call), Finding(Verdict.UNFINISHED, error_msg="expired before it could be sent"))
-        return self._service.stop(call, deadline)
-
     def _has_expired(self, call: Call) -> bool:
         return self._patience.now() >= call.expires_at
 
     def _read(self, wanted: dict[Task, tuple[str, ...]]) -> States:
         """Read states back, again where a passing fault came between, until tries or time have run out."""
         states: States = {task: {} for task in wanted}
-        for pause in _pauses():
+        for pause in pauses():
             self._read_once(wanted, states)
             wanted = {task: again for task, found in states.items() if (again := _with(Verdict.UNFINISHED, found))}
             passing = [states[task][target] for task, targets in wanted.items() for target in targets]
@@ -168,7 +171,7 @@ class _Execution:
             for future in done:
                 task = reads.pop(future)
                 reading = future.result()
-                if reading is _NO_TURN:
+                if isinstance(reading, _NotAsked):
                     states[task] = self._late(wanted[task]) | states[task]
                 elif reading is not None:
                     states[task].update(reading.findings)
@@ -181,18 +184,24 @@ class _Execution:
         return dict.fromkeys(targets, late)
 
     def _ask[T: (dict[str, Finding], Reading)](
-        self, question: Callable[[Deadline], T]
-    ) -> T | Literal[_Asked.NO_TURN] | None:
-        """Ask Huawei once, in turn; `None` when the deployment is at fault, now or before, or we are."""
+        self, question: Callable[[Deadline], T], *, call: Call | None = None
+    ) -> T | _NotAsked | None:
+        """Ask Huawei once, in turn; `None` when the deployment is at fault, now or before, or we are.
+
+        `call`: what is sent by it, unless it only reads.
+        """
         if self._fault is not None:
             return None
         turn = self._pace.begin(self._deadline)
         if turn is None:
-            return _NO_TURN
+            return _NotAsked.NO_TURN
         findings: Iterable[Finding] = ()
         try:
             if self._fault is not None:  # found by another call while this one waited for its turn
                 return None
+            if call is not None and self._has_expired(call):  # while it waited for its turn
+                return _NotAsked.EXPIRED
+            self._count(calls=1)
             answer = question(self._deadline)
             findings = (answer.findings if isinstance(answer, Reading) else answer).values()
         except DeploymentFault as fault:
@@ -203,8 +212,14 @@ class _Execution:
             return answer
         finally:
             throttles = [finding.retry_after or 0.0 for finding in findings if finding.throttled]
+            self._count(throttles=bool(throttles))
             self._pace.end(turn, self._deadline, throttled=bool(throttles), retry_after=max(throttles, default=None))
         return None
+
+    def _count(self, *, calls: int = 0, throttles: int = 0) -> None:
+        with self._counting:
+            self._calls += calls
+            self._throttles += throttles
 
     def _wait(self, longest: float | None, passing: list[Finding]) -> bool:
         """Pause with full jitter, for at least as long as Huawei asked; say whether there is a try left to wait for.
@@ -226,8 +241,8 @@ class _Execution:
         return True
 
 
-def _pauses() -> Iterator[float | None]:
-    """Give for each try the longest pause after it, `None` after the last."""
+def pauses() -> Iterator[float | None]:
+    """Give for each try the longest pause after it in seconds, `None` after the last."""
     for number in range(TRIES - 1):
         yield min(LONGEST_WAIT, FIRST_WAIT * 2**number)
     yield None

@@ -128,6 +128,9 @@ class Findings:
 
     A target that is missing was not settled because of `fault`, or of one of our own `errors`: its commands are not
     acknowledged. `whole` answers "stop all" calls: `"*"` and the targets that Huawei listed.
+
+    `calls`: the questions put to Huawei, reads too, and each time again. `throttles`: those of them whose answer slowed
+    us down.
     """
 
     named: Mapping[Task, Mapping[str, Finding]] = field(default_factory=dict)
@@ -135,3 +138,5 @@ class Findings:
     read: Mapping[Task, Mapping[str, Finding]] = field(default_factory=dict)
     fault: DeploymentFault | None = None
     errors: tuple[Exception, ...] = ()
+    calls: int = 0
+    throttles: int = 0

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from shared.commands import Command
     from shared.deadline import Deadline
 
 LARGEST_MESSAGE: Final = 1_048_576
@@ -46,13 +47,15 @@ class Queues(Protocol):
 class Parcel:
     """All that must be out before one message may be acknowledged.
 
-    `send`: a queue's URL and what goes there. `withheld`: why the message is not acknowledged even then, if so.
+    `send`: a queue's URL and what goes there; `remainder`: the command that this is, unless it is a dead letter.
+    `withheld`: why the message is not acknowledged even then, if so.
     """
 
     message_id: str
     outcomes: tuple[Outcome, ...]
     send: tuple[str, Message] | None
     withheld: str | None
+    remainder: Command | None = None
 
 
 @dataclass(frozen=True, slots=True)

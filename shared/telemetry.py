@@ -1,28 +1,132 @@
-"""One structured line an outcome, and one a fault: `command_id` finds the whole story of a command."""
+"""What is told of the work: one structured line an outcome, and one line of metrics an invocation.
+
+`command_id` finds the whole story of a command, across functions and attempts. Keys, bodies and single targets are in
+neither: counts say how many.
+
+Metrics are lines in CloudWatch's embedded metric format, so counting waits on nobody. Powertools writes them; its
+package imports its metrics together with its Logger, so they cost no import of their own.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections import Counter
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Literal
 
 from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+
+from shared.errors import DeploymentFault
+from shared.outcomes import Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from shared.commands import Command
     from shared.outcomes import Outcome
+    from shared.sweeps import SweepCommand, SweepReport
 
 SERVICE: Final = "stopline"
+NAMESPACE: Final = "Stopline"
+DIMENSION: Final = "Function"
+
+type Function = Literal["stop_task", "stop_targets", "sweep_stale_tasks", "stop_in_workflow"]
+
+
+class Metric(StrEnum):
+    """The metrics in the namespace, each by `DIMENSION` and nothing else. What is zero is not written.
+
+    They count what was done, not what is true of a command: a message that SQS delivers again counts again, as do its
+    targets. Their sum over time is to be read, but for `AGE_AT_COMPLETION`.
+    """
+
+    COMMANDS_SUCCEEDED = "CommandsSucceeded"
+    """`Commands…`: final events published, by their status."""
+    COMMANDS_FAILED = "CommandsFailed"
+    COMMANDS_REJECTED = "CommandsRejected"
+    COMMANDS_EXPIRED = "CommandsExpired"
+    COMMANDS_DRY_RUN = "CommandsDryRun"
+    TARGETS_STOPPED = "TargetsStopped"
+    """`Targets…`: results in the events published, final or not. `all_targets` is one, and whatever Huawei lists."""
+    TARGETS_ALREADY_ENDED = "TargetsAlreadyEnded"
+    TARGETS_NOT_FOUND = "TargetsNotFound"
+    TARGETS_REFUSED = "TargetsRefused"
+    TARGETS_GAVE_UP = "TargetsGaveUp"
+    TARGETS_STILL_RUNNING = "TargetsStillRunning"
+    TARGETS_WOULD_STOP = "TargetsWouldStop"
+    CALLS = "Calls"
+    """Questions put to Huawei, reads too, and each time again."""
+    THROTTLES = "Throttles"
+    """Those of them whose answer slowed us down."""
+    REMAINDERS = "Remainders"
+    """Commands sent back for what is unfinished."""
+    DEAD_LETTERS = "DeadLetters"
+    """Messages that we put into a dead-letter queue; those that SQS moves there are not among them."""
+    NOT_ACKNOWLEDGED = "NotAcknowledged"
+    """Messages that SQS is to deliver again, though the function did not fail."""
+    DEPLOYMENT_FAULTS = "DeploymentFaults"
+    AGE_AT_COMPLETION = "AgeAtCompletion"
+    """Seconds from `requested_at` to the final event, one value a command."""
+    SWEEP_SCANNED = "SweepScanned"
+    """`Sweep…`: the counts of the reports published."""
+    SWEEP_STALE = "SweepStale"
+    SWEEP_PROTECTED = "SweepProtected"
+    SWEEP_UNKNOWN_AGE = "SweepUnknownAge"
+    SWEEP_REFUSED = "SweepRefused"
+    """Sweeps that found more than their limit and sent nothing."""
+    SWEEP_SENT = "SweepSent"
+
+
+_COMMANDS: Final[Mapping[Status, Metric]] = {
+    Status.SUCCEEDED: Metric.COMMANDS_SUCCEEDED,
+    Status.FAILED: Metric.COMMANDS_FAILED,
+    Status.REJECTED: Metric.COMMANDS_REJECTED,
+    Status.EXPIRED: Metric.COMMANDS_EXPIRED,
+    Status.DRY_RUN: Metric.COMMANDS_DRY_RUN,
+}
+_TARGETS: Final[Mapping[Result, Metric]] = {
+    Result.STOPPED: Metric.TARGETS_STOPPED,
+    Result.ALREADY_ENDED: Metric.TARGETS_ALREADY_ENDED,
+    Result.NOT_FOUND: Metric.TARGETS_NOT_FOUND,
+    Result.REFUSED: Metric.TARGETS_REFUSED,
+    Result.GAVE_UP: Metric.TARGETS_GAVE_UP,
+    Result.STILL_RUNNING: Metric.TARGETS_STILL_RUNNING,
+    Result.WOULD_STOP: Metric.TARGETS_WOULD_STOP,
+}
 
 
 class Telemetry:
-    """Says what happened, in the words of the contract. Keys, bodies and results of single targets are not logged."""
+    """Says what happened, in the words of the contract; made once a warm process.
+
+    What it counts is kept until the end of the `invocation`, within which alone it is to be used, by one thread.
+    """
 
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
+        self._counts: Counter[Metric] = Counter()
+        self._ages: list[float] = []
+        self._fault: Exception | None = None
+
+    @contextmanager
+    def invocation(self, function: Function, request_id: str) -> Iterator[None]:
+        """Put the function and Lambda's request id on each line, and write the metrics at the end, whatever ends it.
+
+        A `DeploymentFault` that ends it is told here, so that one in the settings is told too.
+        """
+        with self._logger.append_context_keys(function=function, function_request_id=request_id):
+            try:
+                yield
+            except DeploymentFault as fault:
+                self.deployment_fault(fault)
+                raise
+            finally:
+                self._write_metrics(function, request_id)
 
     def outcomes_published(self, outcomes: Iterable[Outcome]) -> None:
         """Tell what became of commands."""
         for outcome in outcomes:
+            age = _age_at_completion(outcome)
             self._logger.info(
                 "outcome",
                 extra={
@@ -33,23 +137,117 @@ class Telemetry:
                     "attempt": outcome.attempt,
                     "outcome_id": outcome.outcome_id,
                     "tally": {name: count for name, count in outcome.tally if count},
+                    "confirmed": outcome.confirmed,
+                    "age_seconds": age,
                     "errors": [error.model_dump() for error in outcome.errors],
                 },
             )
+            if outcome.status in _COMMANDS:
+                self._counts[_COMMANDS[outcome.status]] += 1
+            for result, count in Counter(each.result for each in outcome.results).items():
+                self._counts[_TARGETS[result]] += count
+            if age is not None:
+                self._ages.append(age)
 
-    def not_acknowledged(self, reasons: Mapping[str, str]) -> None:
-        """Tell which messages go back to SQS, and why."""
+    def remainder_sent(self, command: Command, delay_seconds: int) -> None:
+        """Tell what goes on of a command, and that it comes back after so many seconds."""
+        self._logger.info(
+            "remainder sent",
+            extra={
+                **_about(command),
+                "attempt": command.attempt,
+                "to_stop": len(command.asked) - len(command.awaiting),
+                "awaiting": len(command.awaiting),
+                "delay_seconds": delay_seconds,
+            },
+        )
+        self._counts[Metric.REMAINDERS] += 1
+
+    def set_aside(self, command_id: str, reason: str) -> None:
+        """Tell what is in the dead-letter queue, and why."""
+        self._logger.warning("set aside", extra={"command_id": command_id, "why": reason})
+        self._counts[Metric.DEAD_LETTERS] += 1
+
+    def not_acknowledged(self, reasons: Mapping[str, str], command_ids: Mapping[str, str]) -> None:
+        """Tell which messages go back to SQS, and why; `command_ids` names their commands where they are known.
+
+        Both are by the id of the message.
+        """
         for message_id, reason in reasons.items():
-            self._logger.warning("not acknowledged", extra={"message_id": message_id, "why": reason})
+            self._logger.warning(
+                "not acknowledged",
+                extra={"command_id": command_ids.get(message_id), "message_id": message_id, "why": reason},
+            )
+        self._counts[Metric.NOT_ACKNOWLEDGED] += len(reasons)
+
+    def asked(self, *, calls: int, throttles: int) -> None:
+        """Count the questions that were put to Huawei, and those whose answer slowed us down."""
+        self._counts[Metric.CALLS] += calls
+        self._counts[Metric.THROTTLES] += throttles
+
+    def commands_sent(self, commands: Iterable[SweepCommand]) -> None:
+        """Tell which commands a sweep has sent: with each, a story begins."""
+        for command in commands:
+            self._logger.info("command sent", extra={**_about(command), "targets": len(command.asked)})
+
+    def sweep_completed(self, report: SweepReport) -> None:
+        """Tell what a sweep found and did."""
+        self._logger.info("sweep", extra=report.model_dump(exclude={"tasks"}))
+        self._counts[Metric.SWEEP_SCANNED] += report.scanned
+        self._counts[Metric.SWEEP_STALE] += report.stale
+        self._counts[Metric.SWEEP_PROTECTED] += report.protected
+        self._counts[Metric.SWEEP_UNKNOWN_AGE] += report.unknown_age
+        self._counts[Metric.SWEEP_REFUSED] += report.refused
+        self._counts[Metric.SWEEP_SENT] += report.sent
 
     def deployment_fault(self, fault: Exception) -> None:
-        """Tell what an operator has to mend."""
+        """Tell what an operator has to mend; a fault that is told again on its way out is told once."""
+        if fault is self._fault:
+            return
+        self._fault = fault
         self._logger.error("deployment fault", extra={"mend": str(fault)})
+        self._counts[Metric.DEPLOYMENT_FAULTS] += 1
 
     def defects(self, errors: Iterable[Exception]) -> None:
         """Tell of errors of our own, with their stack."""
         for error in errors:
             self._logger.error("unexpected error", exc_info=error)
+
+    def _write_metrics(self, function: Function, request_id: str) -> None:
+        """Write what was counted, and count anew.
+
+        It is more than one line only after more than 99 commands: one object of the format holds 100 values a metric.
+        The lines have no level, which Lambda takes for INFO, and so a function whose `ApplicationLogLevel` is higher
+        has no metrics (https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html).
+        """
+        counts, ages = self._counts, self._ages
+        self._counts, self._ages, self._fault = Counter(), [], None
+        # Made anew, so that nothing goes over into the next invocation. `service=""`, or an operator's
+        # POWERTOOLS_SERVICE_NAME would become a second dimension, and every alarm on these metrics blind.
+        metrics = EphemeralMetrics(namespace=NAMESPACE, service="")
+        metrics.add_dimension(DIMENSION, function)
+        metrics.add_metadata("function_request_id", request_id)
+        for age in ages:
+            metrics.add_metric(Metric.AGE_AT_COMPLETION, MetricUnit.Seconds, age)  # writes whenever it has 100
+        for name, count in counts.items():
+            if count:
+                metrics.add_metric(name, MetricUnit.Count, count)
+        if metrics.metric_set:  # it warns when there is nothing to write
+            metrics.flush_metrics()
+
+
+def _about(command: Command | SweepCommand) -> dict[str, str]:
+    return {"command_id": command.command_id, "command": command.command, "task_id": command.task_id}
+
+
+def _age_at_completion(outcome: Outcome) -> float | None:
+    """Seconds, to the millisecond, that a command took, if this ends it and it said when it was asked.
+
+    One that says that it was asked in the future is of age 0.
+    """
+    if outcome.status is Status.IN_PROGRESS or outcome.requested_at is None:
+        return None
+    return max(0.0, round((outcome.occurred_at - outcome.requested_at).total_seconds(), 3))
 
 
 def new_logger() -> Logger:

@@ -11,6 +11,7 @@ import time
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 from pydantic import SecretStr
 
@@ -24,16 +25,22 @@ from shared.huawei.client import DerivedSigning, HuaweiClient, signing_for
 from shared.huawei.codearts_check import CodeArtsCheck
 from shared.huawei.credentials import Credentials, CredentialSource, FixedCredentials, SecretCredentials
 from shared.huawei.iotda import IoTDA
+from shared.huawei.task_lists import BatchTaskLists, CheckTaskLists
 from shared.pace import Pace
 from shared.publishing import Publisher
 from shared.settings import (
     FunctionSettings,
     QueueFunctionSettings,
+    StopInWorkflowSettings,
     StopTargetsSettings,
     StopTaskSettings,
+    SweepStaleTasksSettings,
     read_settings,
 )
+from shared.sightings import NoMemory, Sightings
+from shared.sweeping import Sweeper
 from shared.telemetry import Telemetry, new_logger
+from shared.workflow import PacedService, Workflow
 
 if TYPE_CHECKING:
     from shared.execution import Service
@@ -51,11 +58,17 @@ def deadline_of(context: Any) -> Deadline:
 
 
 @cache
+def telemetry() -> Telemetry:
+    """Make what tells of the work: it is there before any setting is read, so that a wrong one is told too."""
+    return Telemetry(new_logger())
+
+
+@cache
 def stop_task() -> Deliveries:
     """Make what `functions.stop_task` calls; raises `DeploymentFault` for settings that are not right."""
     settings = read_settings(StopTaskSettings, os.environ)
     clouds = _Clouds(settings)
-    return _deliveries(settings, clouds, clouds.codearts_check(settings.check_endpoint))
+    return _deliveries(settings, clouds, CodeArtsCheck(clouds.client(settings.check_endpoint)))
 
 
 @cache
@@ -63,7 +76,45 @@ def stop_targets() -> Deliveries:
     """Make what `functions.stop_targets` calls; raises `DeploymentFault` for settings that are not right."""
     settings = read_settings(StopTargetsSettings, os.environ)
     clouds = _Clouds(settings)
-    return _deliveries(settings, clouds, clouds.iotda(settings.iotda_endpoint))
+    return _deliveries(settings, clouds, IoTDA(clouds.iotda_client(settings.iotda_endpoint)))
+
+
+@cache
+def sweep_stale_tasks() -> Sweeper:
+    """Make what `functions.sweep_stale_tasks` calls; raises `DeploymentFault` for settings that are not right."""
+    settings = read_settings(SweepStaleTasksSettings, os.environ)
+    clouds = _Clouds(settings)
+    check_client = clouds.client(settings.check_endpoint)
+    table = settings.sightings_table_name
+    return Sweeper(
+        settings=settings,
+        progress=CodeArtsCheck(check_client),
+        check_lists=CheckTaskLists(check_client),
+        batch_lists=BatchTaskLists(clouds.iotda_client(settings.iotda_endpoint)),
+        memory=NoMemory() if table is None else Sightings(tables=clouds.aws, table_name=table),
+        bus=clouds.aws,
+        queues=clouds.aws,
+        check_pace=clouds.pace(),
+        batch_pace=clouds.pace(),
+        patience=clouds.patience,
+        telemetry=telemetry(),
+    )
+
+
+@cache
+def stop_in_workflow() -> Workflow:
+    """Make what `functions.stop_in_workflow` calls; raises `DeploymentFault` for settings that are not right."""
+    settings = read_settings(StopInWorkflowSettings, os.environ)
+    clouds = _Clouds(settings)
+    return Workflow(
+        settings=settings,
+        check_tasks=PacedService(CodeArtsCheck(clouds.client(settings.check_endpoint)), clouds.pace()),
+        batch_tasks=PacedService(IoTDA(clouds.iotda_client(settings.iotda_endpoint)), clouds.pace()),
+        publisher=clouds.publisher,
+        patience=clouds.patience,
+        telemetry=telemetry(),
+        new_id=lambda: str(uuid4()),
+    )
 
 
 def _deliveries(settings: QueueFunctionSettings, clouds: _Clouds, service: Service) -> Deliveries:
@@ -73,7 +124,7 @@ def _deliveries(settings: QueueFunctionSettings, clouds: _Clouds, service: Servi
         publisher=clouds.publisher,
         pace=clouds.pace(),
         patience=clouds.patience,
-        telemetry=Telemetry(new_logger()),
+        telemetry=telemetry(),
     )
 
 
@@ -92,14 +143,13 @@ class _Clouds:
         """Make the pace of one of Huawei's services, each of which has quotas of its own."""
         return Pace(most=self._settings.concurrent_calls, sleep=time.sleep, uniform=random.uniform)
 
-    def codearts_check(self, endpoint: str) -> CodeArtsCheck:
-        return CodeArtsCheck(self.client(endpoint, derived=None))
-
-    def iotda(self, endpoint: str) -> IoTDA:
+    def iotda_client(self, endpoint: str) -> HuaweiClient:
+        """Make a client that signs as this address of IoTDA demands it."""
         derived = signing_for(endpoint, region=self._settings.region, service=IOTDA_SIGNING_NAME)
-        return IoTDA(self.client(endpoint, derived=derived))
+        return self.client(endpoint, derived=derived)
 
-    def client(self, endpoint: str, *, derived: DerivedSigning | None) -> HuaweiClient:
+    def client(self, endpoint: str, *, derived: DerivedSigning | None = None) -> HuaweiClient:
+        """Make a client of one address."""
         return HuaweiClient(
             http=self._http,
             endpoint=endpoint,

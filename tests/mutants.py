@@ -161,7 +161,7 @@ MUTANTS: Final = (
     Mutant(
         "4 nothing lost: the remainder goes nowhere",
         "shared/deliveries.py",
-        "return Parcel(message.message_id, outcomes, (self._settings.command_queue_url, again), withheld=None)",
+        "return Parcel(message.message_id, outcomes, send, withheld=None, remainder=remainder)",
         "return Parcel(message.message_id, outcomes, send=None, withheld=None)",
         PROMISES,
     ),
@@ -175,8 +175,8 @@ MUTANTS: Final = (
     Mutant(
         "4 nothing lost: a remainder that does not fit is acknowledged",
         "shared/deliveries.py",
-        "return Parcel(message.message_id, outcomes, send=None, withheld=_TOO_LARGE)\n                return Parcel(",
-        "return Parcel(message.message_id, outcomes, send=None, withheld=None)\n                return Parcel(",
+        "return Parcel(message.message_id, outcomes, send=None, withheld=_TOO_LARGE)\n                send = (",
+        "return Parcel(message.message_id, outcomes, send=None, withheld=None)\n                send = (",
         DELIVERIES,
     ),
     Mutant(

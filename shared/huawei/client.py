@@ -50,6 +50,14 @@ _REGION_HOST: Final = re.compile(
 )
 
 
+# "The API does not exist or has not been published in the environment", whatever the prefix (APIGW, APIG, APIC).
+_NO_SUCH_API: Final = ".0101"
+
+
+class NoSuchApi(DeploymentFault):
+    """The gateway at this host knows no such API; of one that may not be published, that is an answer."""
+
+
 class HttpSender(Protocol):
     """The part of `shared.http.Http` that is used here."""
 
@@ -158,7 +166,7 @@ class HuaweiClient:
 
         `path` holds ids that were checked before; `project_id` is the configured one unless given. Raises
         `DeploymentFault` for refused credentials (after one try with fresh ones, if the source has them) and for a
-        wrong host.
+        wrong host (`NoSuchApi` where the gateway says so).
         """
         request = _Request(
             method, path, project_id or self._project_id, tuple((query or {}).items()), headers or {}, body
@@ -168,7 +176,8 @@ class HuaweiClient:
         if _is_refusal(reply):
             reply = self._send_renewed(request, credentials, deadline, refusal=reply)
         if isinstance(reply, Reply) and reply.fault is Fault.DEPLOYMENT:
-            raise DeploymentFault(
+            fault = NoSuchApi if (reply.error_code or "").endswith(_NO_SUCH_API) else DeploymentFault
+            raise fault(
                 f"{self._host} answered {reply.status} {reply.error_code}: {reply.error_msg}; "
                 "check the endpoint, the region, the instance and the account"
             )

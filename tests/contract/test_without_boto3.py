@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import functions
-from local.huawei import PROJECT_ID, AccessKey, BatchTask, CheckTask, HuaweiStandIn, Scenario
+from local.huawei import CHECK_PROJECT_ID, PROJECT_ID, AccessKey, BatchTask, CheckTask, HuaweiStandIn, Scenario
 from tests.fakes import delivery
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ pytestmark = pytest.mark.enable_socket  # loop-back only
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEY = AccessKey()
 COMMANDS, DEAD_LETTERS = "https://sqs.eu-west-1.amazonaws.com/1/commands", "https://sqs.eu-west-1.amazonaws.com/1/dead"
+TASKS, TARGETS = "https://sqs.eu-west-1.amazonaws.com/1/task", "https://sqs.eu-west-1.amazonaws.com/1/targets"
 
 # Runs one handler as the runtime would, in a world without the forbidden packages, and tells what it loaded.
 RUN = """
@@ -60,10 +61,11 @@ FORBIDDEN = ("boto3", "botocore", "requests", "s3transfer", "huaweicloudsdkiotda
 
 
 class Aws:
-    """EventBridge, SQS and Secrets Manager, as far as they take what they are sent. Keeps it by operation."""
+    """EventBridge, SQS, Secrets Manager and DynamoDB, as far as they take what they are sent. Keeps it by operation."""
 
     def __init__(self) -> None:
         self.asked: dict[str, list[dict[str, Any]]] = {}
+        self.sighted: dict[str, datetime] = {}
 
     def answer(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         self.asked.setdefault(operation, []).append(request)
@@ -75,6 +77,15 @@ class Aws:
                 return {"Successful": sent, "Failed": []}
             case "secretsmanager.GetSecretValue":
                 return {"SecretString": json.dumps({"ak": KEY.ak, "sk": KEY.sk})}
+            case "DynamoDB_20120810.Query":
+                return {
+                    "Items": [
+                        {"task_id": {"S": task}, "last_check_time": {"S": ""}, "first_seen": {"S": at.isoformat()}}
+                        for task, at in self.sighted.items()
+                    ]
+                }
+            case "DynamoDB_20120810.DeleteItem":
+                return {}
             case _:
                 raise AssertionError(operation)
 
@@ -139,6 +150,9 @@ def run(handler: str, event: object, *, huawei: str, aws: str, home: Path) -> di
         "OUTCOME_BUS_NAME": "outcomes",
         "COMMAND_QUEUE_URL": COMMANDS,
         "DEAD_LETTER_QUEUE_URL": DEAD_LETTERS,
+        "STOP_TASK_QUEUE_URL": TASKS,
+        "STOP_TARGETS_QUEUE_URL": TARGETS,
+        "SIGHTINGS_TABLE_NAME": "sightings",
     }
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", RUN, handler, *FORBIDDEN],
@@ -160,21 +174,25 @@ def test_what_is_out_of_reach_is_there_otherwise() -> None:
     assert [name for name in FORBIDDEN if pkgutil.resolve_name(name) is None] == []
 
 
-# What each handler is asked; a new one needs its line here.
+SCENARIO = Scenario(
+    batch_tasks=(BatchTask(task_id="5f1a", targets=("d1", "d2", "d3")),), check_tasks=(CheckTask(task_id="c1"),)
+)
 COMMANDS_OF: dict[str, dict[str, Any]] = {
     "stop_task": {"command": "stop_task", "task_id": "c1"},
     "stop_targets": {"command": "stop_targets", "task_id": "5f1a", "targets": ["d1", "d2"]},
 }
 
 
-@pytest.mark.parametrize("handler", sorted(module.name for module in pkgutil.iter_modules(functions.__path__)))
-def test_a_handler_does_its_work_without_them(handler: str, tmp_path: Path) -> None:
-    told = Scenario(
-        batch_tasks=(BatchTask(task_id="5f1a", targets=("d1", "d2", "d3")),), check_tasks=(CheckTask(task_id="c1"),)
-    )
+def test_every_handler_is_shown_here() -> None:
+    shown = {*COMMANDS_OF, "stop_in_workflow", "sweep_stale_tasks"}
+    assert {module.name for module in pkgutil.iter_modules(functions.__path__)} == shown
+
+
+@pytest.mark.parametrize("handler", COMMANDS_OF)
+def test_a_queue_function_does_its_work_without_them(handler: str, tmp_path: Path) -> None:
     aws = Aws()
     event = delivery(COMMANDS_OF[handler], "no JSON", sent_at=datetime.now(UTC))
-    with HuaweiStandIn(told) as huawei, served(aws) as aws_url:
+    with HuaweiStandIn(SCENARIO) as huawei, served(aws) as aws_url:
         result = run(f"functions.{handler}", event, huawei=huawei.endpoint, aws=aws_url, home=tmp_path)
         assert huawei.summary().targets_stopped == (1 if handler == "stop_task" else 2)
         assert huawei.summary().violations == {}
@@ -185,4 +203,49 @@ def test_a_handler_does_its_work_without_them(handler: str, tmp_path: Path) -> N
     }
     assert aws.messages == [(DEAD_LETTERS, "no JSON")]
     assert [request["SecretId"] for request in aws.asked["secretsmanager.GetSecretValue"]] == ["huawei"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", COMMANDS_OF)
+def test_the_workflow_function_does_its_work_without_them(kind: str, tmp_path: Path) -> None:
+    aws = Aws()
+    with HuaweiStandIn(SCENARIO) as huawei, served(aws) as aws_url:
+        command = COMMANDS_OF[kind] | {"command_id": "w-1"}
+        result = run("functions.stop_in_workflow", command, huawei=huawei.endpoint, aws=aws_url, home=tmp_path)
+        assert huawei.summary().targets_stopped == (1 if kind == "stop_task" else 2)
+        assert huawei.summary().violations == {}
+    assert result["loaded"] == []
+    (outcome,) = aws.outcomes
+    assert result["answer"] == outcome | {"results": []}
+    assert (outcome["command_id"], outcome["status"]) == ("w-1", "succeeded")
+    assert aws.messages == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_sweep_of_checks_does_its_work_without_them(tmp_path: Path) -> None:
+    aws = Aws()
+    aws.sighted = {"c1": datetime.now(UTC) - timedelta(hours=3)}
+    sweep = {"sweep": "check_tasks", "project_id": CHECK_PROJECT_ID, "older_than": "PT2H", "dry_run": False}
+    with HuaweiStandIn(SCENARIO) as huawei, served(aws) as aws_url:
+        result = run("functions.sweep_stale_tasks", sweep, huawei=huawei.endpoint, aws=aws_url, home=tmp_path)
+        assert huawei.summary().violations == {}
+    assert result == {"answer": aws.outcomes[0], "loaded": []}
+    assert (result["answer"]["stale"], result["answer"]["sent"]) == (1, 1)
+    ((queue_url, body),) = aws.messages
+    assert (queue_url, json.loads(body)["task_id"]) == (TASKS, "c1")
+    assert [request["TableName"] for request in aws.asked["DynamoDB_20120810.Query"]] == ["sightings"]
+    assert len(aws.asked["DynamoDB_20120810.DeleteItem"]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_sweep_of_batch_tasks_does_its_work_without_them(tmp_path: Path) -> None:
+    aws = Aws()
+    old = BatchTask(task_id="5f1a", targets=("d1", "d2"), create_time="20200101T000000Z")
+    sweep = {"sweep": "batch_tasks", "older_than": "P1D", "dry_run": False}
+    with HuaweiStandIn(Scenario(batch_tasks=(old,))) as huawei, served(aws) as aws_url:
+        result = run("functions.sweep_stale_tasks", sweep, huawei=huawei.endpoint, aws=aws_url, home=tmp_path)
+        assert huawei.summary().violations == {}
+    assert result == {"answer": aws.outcomes[0], "loaded": []}
+    ((queue_url, body),) = aws.messages
+    assert (queue_url, set(json.loads(body)["targets"])) == (TARGETS, {"d1", "d2"})
     assert list(tmp_path.iterdir()) == []

@@ -27,9 +27,13 @@ LAYER_OF: Final = {
     "shared.outcomes": "core",
     "shared.planning": "core",
     "shared.settlement": "core",
+    "shared.staleness": "core",
+    "shared.sweeps": "core",
     # Whatever waits on the world outside, or reads it.
     "shared.aws": "shell",
     "shared.aws_credentials": "shell",
+    "shared.batch_sweep": "shell",
+    "shared.check_sweep": "shell",
     "shared.deliveries": "shell",
     "shared.envelopes": "shell",
     "shared.execution": "shell",
@@ -38,15 +42,22 @@ LAYER_OF: Final = {
     "shared.huawei.codearts_check": "shell",
     "shared.huawei.credentials": "shell",
     "shared.huawei.iotda": "shell",
+    "shared.huawei.task_lists": "shell",
+    "shared.inquiry": "shell",
     "shared.pace": "shell",
     "shared.publishing": "shell",
     "shared.settings": "shell",
+    "shared.sightings": "shell",
+    "shared.sweeping": "shell",
     "shared.telemetry": "shell",
+    "shared.workflow": "shell",
     # The one place that puts the parts together.
     "shared.wiring": "wiring",
     # Triggers.
+    "functions.stop_in_workflow": "functions",
     "functions.stop_targets": "functions",
     "functions.stop_task": "functions",
+    "functions.sweep_stale_tasks": "functions",
 }
 
 VOCABULARY: Final = {"shared.commands", "shared.errors", "shared.outcomes"}

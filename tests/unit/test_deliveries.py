@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aws_lambda_powertools import Logger
 
 from shared.aws import AwsRefused, BusEvent, Message
 from shared.deliveries import Deliveries
@@ -26,7 +28,9 @@ PASSING = Finding(Verdict.UNFINISHED, "APIGW.0308", "throttled", retry_after=3.0
 
 
 class World:
-    def __init__(self, *, kind: str = "stop_targets", targets: int = 0, **settings: str) -> None:
+    def __init__(
+        self, *, kind: str = "stop_targets", targets: int = 0, telemetry: Telemetry | None = None, **settings: str
+    ) -> None:
         self.clock = Clock()
         self.aws = FakeAws()
         running = {f"d{n}": Verdict.RUNS for n in range(targets)}
@@ -37,7 +41,7 @@ class World:
             publisher=Publisher(bus=self.aws, queues=self.aws, bus_name="outcomes"),
             pace=self.clock.pace(),
             patience=self.clock.patience(),
-            telemetry=Telemetry(quiet_logger()),
+            telemetry=telemetry or Telemetry(quiet_logger()),
         )
 
     def deliver(self, *bodies: str | Mapping[str, Any], seconds: float = 60.0) -> list[str]:
@@ -260,6 +264,43 @@ def deployment(world: World, huawei: FakeHuawei) -> World:
         telemetry=Telemetry(quiet_logger()),
     )
     return world
+
+
+def test_what_became_of_each_message_is_told_by_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    log = io.StringIO()
+    telemetry = Telemetry(Logger(service="told", stream=log))
+    world = World(targets=4, telemetry=telemetry)
+    world.huawei.disturb = lambda asked: {"d1": PASSING} if isinstance(asked, Stop) else {}
+    world.aws.refuse = lambda each: "no" if isinstance(each, BusEvent) and "c-lost" in each.detail else None
+    with telemetry.invocation("stop_targets", "r-1"):
+        failed = world.deliver(
+            stop("d0", "d1", command_id="c-part"),
+            "junk",
+            stop("d2", command_id="c-lost"),
+            stop("d3", command_id="c-old", attempt=3, expires_at="2026-11-23T08:00:00Z"),
+        )
+    assert failed == ["m-2"]
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    told = [(line["command_id"], line["message"], line.get("status") or line.get("why")) for line in lines]
+    assert told == [
+        ("m-1", "outcome", "rejected"),
+        ("m-1", "set aside", "rejected: message: should be JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("c-old", "outcome", "failed"),
+        ("c-old", "set aside", "expired"),
+        ("c-part", "outcome", "in_progress"),
+        ("c-part", "remainder sent", None),
+        ("c-lost", "not acknowledged", "no"),
+    ]
+    (remainder,) = [line for line in lines if line["message"] == "remainder sent"]
+    assert (remainder["attempt"], remainder["to_stop"], remainder["awaiting"]) == (2, 1, 0)
+    assert remainder["delay_seconds"] == world.aws.remainders[0].delay_seconds
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["Calls"] == [len(world.huawei.calls) + len(world.huawei.reads)]
+    assert {name: metrics[name] for name in ("Remainders", "DeadLetters", "NotAcknowledged")} == {
+        "Remainders": [1],
+        "DeadLetters": [2],
+        "NotAcknowledged": [1],
+    }
 
 
 def test_a_fault_of_the_deployment_gives_the_whole_delivery_back_and_says_what_to_mend() -> None:

@@ -404,3 +404,51 @@ def test_tasks_and_kinds_are_kept_apart() -> None:
 
 def test_an_empty_plan_asks_nothing() -> None:
     assert run(Huawei()) == Findings()
+
+
+# --- counts
+
+
+def counts(found: Findings) -> tuple[int, int]:
+    return found.calls, found.throttles
+
+
+def test_every_question_counts_stops_and_reads_and_each_time_again() -> None:
+    huawei = Huawei(20)
+    huawei.answer({"d0": PASSING, "d1": UNCLEAR})
+    found = run(huawei, *(stop(f"d{n}", f"d{n + 1}") for n in range(0, 20, 2)), reads={CHECK: (CHECK.task_id,)}, most=4)
+    assert (len(huawei.calls), len(huawei.reads)) == (11, 2)
+    assert counts(found) == (13, 0)
+
+
+def test_a_throttle_counts_once_a_call_whatever_it_held_and_also_when_it_only_read() -> None:
+    huawei = Huawei()
+    throttled = Finding(V.UNFINISHED, "APIGW.0308", "slow down", retry_after=1.0, throttled=True)
+    script: list[Mapping[str, Finding]] = [{"d0": throttled, "d1": throttled}, {"d0": throttled}, {}, {"d2": throttled}]
+    huawei.disturb = lambda _: script.pop(0) if script else {}
+    found = run(huawei, stop("d0", "d1"), reads={BATCH: ("d2",)})
+    assert counts(found) == (5, 3)
+
+
+def test_what_had_expired_by_its_turn_does_not_count() -> None:
+    huawei = Huawei()
+    assert counts(run(huawei, stop("d0", expires_in=0), stop("d1"))) == (len(huawei.times), 0) == (1, 0)
+
+
+def test_what_got_no_turn_does_not_count() -> None:
+    huawei = Huawei()
+    huawei.answer({"d0": Finding(V.UNFINISHED, "APIGW.0308", "slow down", retry_after=3600.0, throttled=True)})
+    found = run(huawei, stop("d0"), stop("d1"), reads={CHECK: (CHECK.task_id,)})
+    assert counts(found) == (len(huawei.times), 1) == (1, 1)
+
+
+@pytest.mark.parametrize("error", [DeploymentFault("the key is wrong"), ValueError("a defect of ours")])
+def test_a_question_counts_whatever_came_of_it_and_what_it_halts_does_not(error: Exception) -> None:
+    huawei = Huawei()
+
+    def fail(_: Asked) -> None:
+        raise error
+
+    huawei.before = fail
+    found = run(huawei, stop("d0"), stop("d1"))
+    assert counts(found) == (len(huawei.times), 0) == (1 if found.fault else 2, 0)

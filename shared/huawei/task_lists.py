@@ -1,0 +1,537 @@
+"""What a sweep asks: which tasks there are, since when a check runs, which targets of a batch task still run.
+
+A list is read to its end or not at all: what cannot be read so raises. Every question is one request; pace, retries
+and time are `Ask`'s business. Sources, beside those of the two services' other modules: "Querying the Task List"
+(ShowTaskListByProjectId), "Querying Historical Records" (CheckRecord) and getJobsInfo,
+https://support.huaweicloud.com/intl/en-us/api-codecheck/; "Query the Batch Task List" (ListBatchTasks),
+https://support.huaweicloud.com/intl/en-us/api-iothub/
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+
+from shared.commands import BatchTaskId, CheckTaskId, DeviceId, ProjectId
+from shared.errors import DeploymentFault, HuaweiUnavailable, SweepRejected
+from shared.findings import Finding, Verdict
+from shared.http import NoAnswer
+from shared.huawei.client import NoSuchApi
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from shared.deadline import Deadline
+    from shared.huawei.client import HuaweiClient, Reply
+    from shared.planning import BatchTask
+
+CHECK_TASKS_PER_PAGE: Final = 100
+"""Most check tasks that one page holds (ShowTaskListByProjectId, `limit`)."""
+
+LEAST_CHECK_TASKS_PER_PAGE: Final = 50
+"""Fewest that are asked for; pages differ in size so that they overlap."""
+
+OVERLAP: Final = 10
+"""Rows, at least, that a page of check tasks repeats of those before it: so many tasks may be deleted, between two
+requests, before rows must be read again."""
+
+PER_PAGE: Final = 50
+"""Batch tasks or subtasks that one page holds (`limit` of ListBatchTasks and ShowBatchTask)."""
+
+RECORDS_PER_PAGE: Final = 1_000
+"""Most records of past checks that one page holds (CheckRecord, `limit`)."""
+
+JOBS_PER_PAGE: Final = 200
+"""Most jobs that one page holds (getJobsInfo, `page_size`)."""
+
+MOST_PAGES: Final = 2_000
+"""Most requests that one list may take. The most that a tenant can have, 50 000 check tasks, take 632."""
+
+MOST_IDLE_PAGES: Final = 20
+"""Most pages in a row that bring nothing new before a list is given up."""
+
+# Of a target that retries go from the third back to the first or second, so the first is read twice: whichever one
+# move a target makes, the list that it leaves is read before, or the list that it enters is read whole afterwards.
+_RUNNING: Final = ("FailWaitRetry", "Waitting", "Processing", "FailWaitRetry")
+
+_UNKNOWN_PROJECT: Final = "CC.00050013"
+_PROJECT_ID: Final[TypeAdapter[str]] = TypeAdapter(ProjectId)
+# `statuses` of getJobsInfo; "quering" is Huawei's spelling, and what a job is at first.
+_RUNNING_JOBS: Final = ("quering", "running")
+_ENDED_JOBS: Final = ("success", "failed", "aborted")
+# The two forms of CodeArts Check's pages. Texts of one form are in the order of the moments that they mean.
+_TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z?", re.ASCII)
+
+
+type Query = dict[str, str | int]
+
+
+class Ask(Protocol):
+    """Asks a question until there is an answer; `shared.inquiry.Inquiry.ask` is one."""
+
+    def __call__[T](self, question: Callable[[Deadline], T | Finding], /) -> T | Finding:
+        """Give the answer, or a finding other than `UNFINISHED`. Raises `HuaweiUnavailable` if there is none."""
+
+
+def _text(value: object) -> object:
+    return value if isinstance(value, str) else None
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class ListedCheckTask(_Answer):
+    """A check task as its project lists it: which tasks run is not told.
+
+    `last_check_time`: as Huawei wrote it; the latest check of the task and of all its branches.
+    """
+
+    task_id: CheckTaskId
+    task_name: str
+    last_check_time: Annotated[str | None, BeforeValidator(_text)] = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedBatchTask:
+    """A batch task as its project lists it, in Huawei's own words; times as Huawei wrote them."""
+
+    task_id: str
+    task_name: str
+    task_type: str
+    status: str
+    create_time: str | None
+    schedule_time: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing[T]:
+    """A list read to its end, each entry once.
+
+    `skipped`: how many entries could not be read, or have an id that no command could name. They are left out rather
+    than raised, since one odd entry must not keep all others from being stopped; and an entry whose name cannot be
+    read is one of them, since the name may be what protects it.
+    """
+
+    entries: tuple[T, ...]
+    skipped: int
+
+
+class CheckTaskLists:
+    """Lists check tasks, and finds out since when one runs. May be used from several threads.
+
+    It remembers, as long as the process is warm, that the list of jobs does not exist at this endpoint.
+    """
+
+    def __init__(self, client: HuaweiClient) -> None:
+        self._client = client
+        self._has_jobs = True
+
+    def tasks(self, project_id: str, ask: Ask) -> Listing[ListedCheckTask]:
+        """List the tasks of a CodeArts project (which is no IAM project), whatever `offset` turns out to count.
+
+        Whatever is created or deleted meanwhile, each task that exists from the first request to the last is in the
+        list, if the order of those that exist does not change. One that changes its place, as it might when a check
+        of it begins or ends, may be missed; then it is for the next sweep. Created or deleted tasks may be in or not.
+
+        Raises `SweepRejected` for an unknown project, `DeploymentFault`, and `HuaweiUnavailable` if the list has no
+        end or changes faster than it can be read; ValueError for what is no project id.
+        """
+        _PROJECT_ID.validate_python(project_id)
+        scroll = _Scroll()
+        found: dict[str, ListedCheckTask] = {}
+        skipped: set[str] = set()
+        for _ in range(MOST_PAGES):
+            offset, limit = scroll.following()
+            page = ask(partial(self._tasks, project_id, offset, limit))
+            if isinstance(page, Finding):
+                raise _not_listed(page, f"the check tasks of project {project_id}")
+            tasks = [_read_as(ListedCheckTask, row) for row in page.rows]
+            skipped |= {repr(row) for row, task in zip(page.rows, tasks, strict=True) if task is None}
+            found |= {task.task_id: task for task in tasks if task is not None}
+            if scroll.take([None if task is None else task.task_id for task in tasks], total=page.count):
+                return Listing(tuple(found.values()), len(skipped))
+            if scroll.idle > MOST_IDLE_PAGES:
+                break
+        raise HuaweiUnavailable(
+            f"the check tasks of project {project_id} cannot be listed to their end; {len(found)} were found"
+        )
+
+    def running_since(self, task_id: str, ask: Ask) -> str | None:
+        """Give when the run of a task began, by its running jobs, as Huawei wrote it; of several, the latest.
+
+        No answer of getJobsInfo was ever seen, so only what can have one meaning is read, and all else is `None`.
+        Raises `HuaweiUnavailable`, `DeploymentFault`.
+        """
+        if not self._has_jobs:
+            return None
+        since = ask(partial(self._running_since, task_id))
+        return None if isinstance(since, Finding) else since
+
+    def unended_record(self, project_id: str, task_id: str, ask: Ask) -> str | None:
+        """Give when the latest check of a task began, as Huawei wrote it, if its record has no end.
+
+        An older record without an end was left behind, and says nothing of what runs now. `None` too if there may be
+        later records than those that one page holds. Raises `HuaweiUnavailable`, `DeploymentFault`; ValueError for
+        what is no project id.
+        """
+        _PROJECT_ID.validate_python(project_id)
+        since = ask(partial(self._unended_record, project_id, task_id))
+        return None if isinstance(since, Finding) else since
+
+    # `X-Project-Id` stays the IAM project of the key, as with the official client; only the path names the other kind.
+
+    def _tasks(self, project_id: str, offset: int, limit: int, deadline: Deadline) -> _Page | Finding:
+        query = {"offset": offset, "limit": limit}
+        reply = self._client.request("GET", f"/v2/{project_id}/tasks", deadline=deadline, query=query)
+        answer = _answered(reply, "CODEARTS_CHECK_ENDPOINT")
+        if isinstance(answer, Finding):
+            return answer
+        match answer.json:
+            case {"tasks": list(rows), **others}:
+                return _Page(tuple(rows), _count(others.get("total")), None)
+            case {"tasks": None, "total": 0}:
+                return _Page((), 0, None)
+            case {"tasks": _}:
+                pass
+            case {**fields} if fields:
+                # An older page's example: {"result": [{"projectId": …, "lastCheckTime": …, "projectStatus": "2"}]}.
+                raise DeploymentFault(
+                    "CODEARTS_CHECK_ENDPOINT answers without `tasks`: is it the address of this version of the API?"
+                )
+            case _:
+                pass
+        return Finding(Verdict.UNFINISHED, error_msg="the answer carries no list of tasks")
+
+    def _running_since(self, task_id: str, deadline: Deadline) -> str | Finding | None:
+        query: Query = {"statuses": "running", "page": 1, "page_size": JOBS_PER_PAGE}
+        try:
+            reply = self._client.request("GET", f"/v4/tasks/{task_id}/jobs", deadline=deadline, query=query)
+        except NoSuchApi:
+            self._has_jobs = False
+            return None
+        answer = _answered(reply, None)
+        return answer if isinstance(answer, Finding) else _latest_start(answer.json)
+
+    def _unended_record(self, project_id: str, task_id: str, deadline: Deadline) -> str | Finding | None:
+        query = {"offset": 0, "limit": RECORDS_PER_PAGE}
+        path = f"/v2/{project_id}/tasks/{task_id}/checkrecord"
+        answer = _answered(self._client.request("GET", path, deadline=deadline, query=query), None)
+        return answer if isinstance(answer, Finding) else _latest_unended(answer.json)
+
+
+class BatchTaskLists:
+    """Lists batch tasks, and those of their targets that still run. May be used from several threads."""
+
+    def __init__(self, client: HuaweiClient) -> None:
+        self._client = client
+
+    def tasks(
+        self, project_id: str, instance_id: str | None, task_type: str, status: str, ask: Ask
+    ) -> Listing[ListedBatchTask]:
+        """List the batch tasks of one type and status. Each that keeps its status while the list is read is in it.
+
+        Raises `SweepRejected` for an unknown project, `DeploymentFault`, and `HuaweiUnavailable` if the list has no
+        end.
+        """
+        what = f"the {task_type} tasks of project {project_id}"
+        query: Query = {"task_type": task_type, "status": status, "limit": PER_PAGE}
+        rows = _rows_by_marker(partial(self._tasks, project_id, instance_id, query), ask, what)
+        if isinstance(rows, Finding):
+            raise _not_listed(rows, what)
+        tasks = [_read_as(_Task, row) for row in rows]
+        skipped = {repr(row) for row, task in zip(rows, tasks, strict=True) if task is None}
+        listed = {task.task_id: task.listed() for task in tasks if task is not None}
+        return Listing(tuple(listed.values()), len(skipped))
+
+    def running_targets(self, task: BatchTask, ask: Ask) -> Listing[str]:
+        """Name the targets of a task that are Processing, Waitting or FailWaitRetry; none if the task is gone.
+
+        Each that runs while the lists are read, and moves at most once from one of these states to another, is named.
+        Raises `DeploymentFault`, and `HuaweiUnavailable` if a list has no end.
+        """
+        what = f"the running targets of task {task.task_id}"
+        targets: dict[str, None] = {}
+        skipped: set[str] = set()
+        for status in _RUNNING:
+            query: Query = {"task_detail_status": status, "limit": PER_PAGE}
+            rows = _rows_by_marker(partial(self._targets, task, query), ask, what)
+            if isinstance(rows, Finding):
+                if rows.verdict is Verdict.NOT_FOUND:
+                    return Listing((), 0)
+                raise _not_listed(rows, what)
+            for row in rows:
+                detail = _read_as(_Detail, row)
+                if detail is None:
+                    skipped.add(repr(row))
+                elif detail.status in _RUNNING:
+                    targets[detail.target] = None
+        return Listing(tuple(targets), len(skipped))
+
+    def _tasks(
+        self, project_id: str, instance_id: str | None, query: Query, marker: Query, deadline: Deadline
+    ) -> _Page | Finding:
+        answer = self._get(project_id, instance_id, "", {**query, **marker}, deadline)
+        if isinstance(answer, Finding):
+            return answer
+        match answer.json:
+            case {"batchtasks": list() | None as rows, **others}:
+                return _marked_page(rows, others)
+        return Finding(Verdict.UNFINISHED, error_msg="the answer carries no batch tasks")
+
+    def _targets(self, task: BatchTask, query: Query, marker: Query, deadline: Deadline) -> _Page | Finding:
+        answer = self._get(task.project_id, task.instance_id, f"/{task.task_id}", {**query, **marker}, deadline)
+        if isinstance(answer, Finding):
+            return answer
+        match answer.json:
+            case {"batchtask": dict(), **others} if isinstance(rows := others.get("task_details"), list | None):
+                return _marked_page(rows, others)
+        return Finding(Verdict.UNFINISHED, error_msg="the answer carries no batch task")
+
+    def _get(
+        self, project_id: str, instance_id: str | None, path: str, query: Query, deadline: Deadline
+    ) -> Reply | Finding:
+        reply = self._client.request(
+            "GET",
+            f"/v5/iot/{project_id}/batchtasks{path}",
+            deadline=deadline,
+            project_id=project_id,
+            query=query,
+            headers=None if instance_id is None else {"Instance-Id": instance_id},
+        )
+        return _answered(reply, "IOTDA_ENDPOINT")
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Entries as they came, how many the whole list has, and from where it goes on, if the answer says so."""
+
+    rows: tuple[Any, ...]
+    count: int | None
+    marker: str | None
+
+
+class _Policy(_Answer):
+    schedule_time: str | None = None
+
+
+class _Task(_Answer):
+    # A schedule that cannot be read makes the entry unreadable, since without it the task would seem older than it is.
+    task_id: BatchTaskId
+    task_name: str
+    task_type: str
+    status: str
+    create_time: Annotated[str | None, BeforeValidator(_text)] = None
+    task_policy: _Policy | None = None
+
+    def listed(self) -> ListedBatchTask:
+        return ListedBatchTask(
+            self.task_id,
+            self.task_name,
+            self.task_type,
+            self.status,
+            self.create_time,
+            None if self.task_policy is None else self.task_policy.schedule_time,
+        )
+
+
+class _Detail(_Answer):
+    target: DeviceId
+    status: str
+
+
+class _Scroll:
+    """How to read a list whose `offset` may count rows or pages (from 1, with 0 as 1): the SDK and the docs disagree.
+
+    Every page asked for begins at a row that is a multiple of its size, so that either can name it, and repeats rows
+    of those before it. The second page, `offset=2`, tells which it is: by its first row, which is the third row of the
+    list if rows are counted.
+
+    Nothing is lost, whichever it is. A page counts only if it is the head of the list or begins with a row that is
+    known from one that counted. What was there all the time, and is not yet known, is behind all the known ones, so it
+    is not before such a page: it is in it or behind it. A page with fewer rows than were asked for has nothing behind
+    it. When rows before it were deleted, a page may begin with one that is not known: then what lies before is read
+    again.
+    """
+
+    def __init__(self) -> None:
+        self.idle = 0
+        """Pages in a row that brought nothing new."""
+        self._places: dict[str, int] = {}
+        self._unreadable = 0
+        self._reached = 0
+        self._counts_rows = False
+        self._least_total: int | None = None
+
+    def following(self) -> tuple[int, int]:
+        """Give the `offset` and `limit` of the page to ask for."""
+        row, limit = self._window()
+        if row == 0:
+            return 0, limit
+        return row if self._counts_rows else row // limit + 1, limit
+
+    def _window(self) -> tuple[int, int]:
+        """Give the page that reaches farthest of those that repeat enough rows: its first row and its size."""
+        first = max(0, self._reached - OVERLAP)
+        limit = max(
+            range(LEAST_CHECK_TASKS_PER_PAGE, CHECK_TASKS_PER_PAGE + 1), key=lambda size: (first // size + 1) * size
+        )
+        return first // limit * limit, limit
+
+    def take(self, ids: Sequence[str | None], *, total: int | None) -> bool:
+        """Take the answer, `None` for each row without a readable id; say whether the list has been read to its end."""
+        row, limit = self._window()
+        if row == 0:
+            self._counts_rows = False  # to be found out by the next page
+            begins = 0
+        elif (place := self._place(ids)) is None:
+            self._reached = max(0, row - CHECK_TASKS_PER_PAGE)
+            self.idle += 1
+            return False
+        elif place < row // 2:
+            self._counts_rows = True
+            begins = place
+        else:
+            begins = row
+        known = len(self._places)
+        self._places |= {each: begins + number for number, each in enumerate(ids) if each is not None}
+        self._unreadable += ids.count(None)
+        self._reached = max(self._reached, begins + len(ids))
+        self.idle = 0 if len(self._places) > known else self.idle + 1
+        if total is not None:
+            self._least_total = total if self._least_total is None else min(total, self._least_total)
+        is_last = len(ids) < limit or (row == 0 and len(ids) == total)
+        # As many as there were at any time must have been seen; if not, the page was cut short.
+        return is_last and len(self._places) + self._unreadable >= (self._least_total or 0)
+
+    def _place(self, ids: Sequence[str | None]) -> int | None:
+        """Give the place of the first row by the first that has an id, if that is known."""
+        for number, each in enumerate(ids):
+            if each is not None:
+                place = self._places.get(each)
+                return None if place is None else max(0, place - number)
+        return None
+
+
+def _rows_by_marker(
+    question: Callable[[Query, Deadline], _Page | Finding], ask: Ask, what: str
+) -> tuple[Any, ...] | Finding:
+    """Read a list by its markers to the end, never by `offset`, which ends at 500.
+
+    Ids descend and a page holds those below its marker, so nothing moves from one page to another. Not a page's size
+    alone tells the end but its count, a missing marker, or an empty page.
+    """
+    rows: list[Any] = []
+    marker: str | None = None
+    markers: set[str] = set()
+    while len(markers) < MOST_PAGES:
+        page = ask(partial(question, {} if marker is None else {"marker": marker}))
+        if isinstance(page, Finding):
+            return page
+        rows += page.rows
+        marker = page.marker
+        is_short = len(page.rows) < PER_PAGE
+        is_whole = page.count is not None and len(rows) >= page.count
+        if not page.rows or (is_short and is_whole) or (marker is None and (is_short or is_whole)):
+            return tuple(rows)
+        if marker is None or marker in markers:
+            break
+        markers.add(marker)
+    raise HuaweiUnavailable(f"{what} cannot be listed to their end: {len(rows)} came, and marker {marker}")
+
+
+def _marked_page(rows: list[Any] | None, answer: Mapping[Any, Any]) -> _Page:
+    match answer.get("page"):
+        case {"marker": str(marker), **others} if re.fullmatch(r"[!-~]+", marker):
+            return _Page(tuple(rows or ()), _count(others.get("count")), marker)
+        case {"count": count}:
+            return _Page(tuple(rows or ()), _count(count), None)
+    return _Page(tuple(rows or ()), None, None)
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _read_as[T: _Answer](model: type[T], row: object) -> T | None:
+    try:
+        return model.model_validate(row)
+    except ValidationError:
+        return None
+
+
+def _answered(reply: Reply | NoAnswer, endpoint: str | None) -> Reply | Finding:
+    """Give the answer if it is one, else what is wrong; never `UNCLEAR`.
+
+    `endpoint`: the setting to blame when somebody else than the service answers; `None` blames nobody.
+    """
+    if isinstance(reply, NoAnswer):
+        return Finding(Verdict.UNFINISHED, error_msg=str(reply))
+    if reply.fault is None:
+        return reply
+    finding = reply.finding_by_table()
+    if finding.verdict is not Verdict.UNCLEAR:
+        return finding
+    code = reply.error_code or ""
+    is_services_own = code.startswith(("CC.", "IOTDA."))
+    if endpoint is not None and (not code or (reply.status == HTTPStatus.NOT_FOUND and not is_services_own)):
+        raise DeploymentFault(f"{endpoint} answered {reply.status} without an error of the service; is it its address?")
+    is_unknown = code.startswith(_UNKNOWN_PROJECT) or reply.status == HTTPStatus.NOT_FOUND
+    return reply.finding(Verdict.NOT_FOUND if is_unknown else Verdict.REFUSED)
+
+
+def _not_listed(finding: Finding, what: str) -> SweepRejected | DeploymentFault:
+    said = f"{finding.error_code}: {finding.error_msg}"
+    if finding.verdict is Verdict.NOT_FOUND:
+        return SweepRejected(f"Huawei Cloud does not know {what} ({said})")
+    return DeploymentFault(f"Huawei Cloud does not list {what} ({said}); check the permissions of the key")
+
+
+def _latest_start(answer: object) -> str | None:
+    """Read the answer of getJobsInfo, of which only the question is documented."""
+    lists = [rows for rows in _lists_in(answer) if rows]
+    if len(lists) != 1 or len(lists[0]) >= JOBS_PER_PAGE or not all(isinstance(job, dict) for job in lists[0]):
+        return None
+    (jobs,) = lists
+    if not all(job.get("status") in (*_RUNNING_JOBS, *_ENDED_JOBS) for job in jobs):
+        return None
+    running = (job for job in jobs if job["status"] in _RUNNING_JOBS)
+    return _latest([job.get("start_time", job.get("startTime")) for job in running])
+
+
+def _lists_in(answer: object) -> Iterable[list[Any]]:
+    """Give the lists at the top, and those one level down."""
+    if isinstance(answer, list):
+        yield answer
+    elif isinstance(answer, dict):
+        for value in answer.values():
+            yield from (
+                each for each in (value.values() if isinstance(value, dict) else [value]) if isinstance(each, list)
+            )
+
+
+def _latest_unended(answer: object) -> str | None:
+    match answer:
+        case {"data": list(records), **others} if all(isinstance(record, dict) for record in records):
+            times = [record.get("check_time") for record in records]
+        case _:
+            return None
+    latest = _latest(times)
+    is_whole = len(records) < RECORDS_PER_PAGE and len(records) >= (_count(others.get("total")) or 0)
+    if latest is None or not (is_whole or (times == sorted(times, reverse=True) and times[0] != times[-1])):
+        return None
+    ended = [record["check_time"] for record in records if record.get("check_end_time") not in (None, "")]
+    return None if latest in ended else latest
+
+
+def _latest(times: Sequence[Any]) -> str | None:
+    """Give the latest of these times; `None` if one is no time, or they are not all written alike."""
+    if not all(isinstance(time, str) and _TIME.fullmatch(time) for time in times):
+        return None
+    forms = {re.sub(r"\d", "0", time) for time in times}
+    return max(times) if len(forms) == 1 else None

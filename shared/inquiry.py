@@ -1,0 +1,85 @@
+"""Questions to Huawei that must be answered before anything can be decided: a list, a page of it, an age.
+
+Unlike a stop or a read back (`shared.execution`), whose passing faults end in a remainder, a list is worth nothing if a
+part of it is missing: the question is asked until it is answered, or `HuaweiUnavailable` says that it was not.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from shared.errors import HuaweiUnavailable
+from shared.execution import pauses
+from shared.findings import Finding, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from shared.deadline import Deadline
+    from shared.execution import Patience
+    from shared.pace import Pace
+
+
+class Inquiry:
+    """Asks one service, at its pace, until `deadline`. May be used from several threads.
+
+    `calls` and `throttles` count the questions asked, and those that met a throttle.
+    """
+
+    def __init__(self, *, pace: Pace, patience: Patience, deadline: Deadline) -> None:
+        self._pace = pace
+        self._patience = patience
+        self._deadline = deadline
+        self._counting = threading.Lock()
+        self.calls = 0
+        self.throttles = 0
+
+    def ask[T](self, question: Callable[[Deadline], T | Finding]) -> T | Finding:
+        """Ask until the answer is something else than `UNFINISHED`, and give it.
+
+        A throttle uses up no try: the pace slows down until Huawei lets the question through. Raises
+        `HuaweiUnavailable` when tries or time are used up, and what the question raises.
+        """
+        waits = pauses()
+        while True:
+            answer = self._once(question)
+            if not isinstance(answer, Finding) or answer.verdict is not Verdict.UNFINISHED:
+                return answer
+            if answer.throttled:
+                if self._deadline.remaining():
+                    continue
+            elif (wait := next(waits)) is not None:
+                seconds = (answer.retry_after or 0.0) + self._patience.uniform(0.0, wait)
+                if seconds < self._deadline.remaining():
+                    self._patience.sleep(seconds)
+                    continue
+            said = f"{answer.error_code}: {answer.error_msg}" if answer.error_code else answer.error_msg
+            raise HuaweiUnavailable(f"Huawei Cloud could not be asked to the end: {said}")
+
+    def each[X, Y](self, work: Callable[[X], Y], items: Iterable[X]) -> list[Y]:
+        """Do `work`, which asks, for each item, as many at a time as the pace allows; raises what the first raises."""
+        with ThreadPoolExecutor(max_workers=self._pace.most, thread_name_prefix="huawei") as threads:
+            futures = [threads.submit(work, item) for item in items]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _once[T](self, question: Callable[[Deadline], T | Finding]) -> T | Finding:
+        turn = self._pace.begin(self._deadline) if self._deadline.remaining() else None
+        if turn is None:
+            return Finding(Verdict.UNFINISHED, error_msg="no time left to ask", was_asked=False)
+        throttled, retry_after = False, None
+        try:
+            answer = question(self._deadline)
+            if isinstance(answer, Finding):
+                throttled, retry_after = answer.throttled, answer.retry_after
+            return answer
+        finally:
+            with self._counting:
+                self.calls += 1
+                self.throttles += throttled
+            self._pace.end(turn, self._deadline, throttled=throttled, retry_after=retry_after if throttled else None)

@@ -1,0 +1,120 @@
+"""Which running tasks are stale. Pure: time is an argument.
+
+An age is only ever a lower bound: where the evidence can be read in two ways, the way that makes a task younger is
+taken, and a task without evidence is left alone. What may have just begun must never be stopped.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """The run began at `running_since` or earlier, and `evidence` says so."""
+
+    running_since: datetime
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTask:
+    """A task that runs. `age`: `None` if nothing tells it."""
+
+    task_id: str
+    task_name: str | None
+    age: Age | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is: the tasks that run, out of so many listed.
+
+    `unreadable`: how many more were listed in a way that lets nobody say which they are.
+    """
+
+    running: tuple[RunningTask, ...]
+    listed: int
+    unreadable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a sweep makes of the running tasks; those that are young enough are in none of these.
+
+    `stale`: with their ages, the oldest first. `protected`: what a pattern saved. `unknown_age`: left alone.
+    """
+
+    stale: tuple[tuple[RunningTask, Age], ...]
+    protected: tuple[RunningTask, ...]
+    unknown_age: tuple[RunningTask, ...]
+
+
+def choose_stale(
+    tasks: Iterable[RunningTask], *, now: datetime, older_than: timedelta, protect: Iterable[str]
+) -> Choice:
+    """Choose the tasks that have been running for `older_than` or longer.
+
+    `protect`: glob patterns (`*`, `?`, `[a-z]`, case counts) on the name or the id, which win over everything.
+    """
+    patterns = tuple(protect)
+    stale: list[tuple[RunningTask, Age]] = []
+    protected: list[RunningTask] = []
+    unknown_age: list[RunningTask] = []
+    for task in tasks:
+        is_young = task.age is not None and now - task.age.running_since < older_than
+        if is_young:
+            continue
+        if any(fnmatchcase(name, pattern) for name in (task.task_id, task.task_name or "") for pattern in patterns):
+            protected.append(task)
+        elif task.age is None:
+            unknown_age.append(task)
+        else:
+            stale.append((task, task.age))
+    stale.sort(key=lambda each: (each[1].running_since, each[0].task_id))
+    return Choice(tuple(stale), tuple(protected), tuple(unknown_age))
+
+
+# "20151212T121212Z" (IoTDA), "2025-11-28T06:55:41Z" and "2020-02-20 11:21:11" (CodeArts Check, newer and older pages).
+_TIME: Final = re.compile(
+    r"(\d{4})-?(\d{2})-?(\d{2})[T ](\d{2}):?(\d{2}):?(\d{2})(?:[.,](\d{1,9}))?(Z|[+-]\d{2}:?\d{2})?", re.ASCII
+)
+_YEARS: Final = range(2000, 9000)
+# Regions of Huawei Cloud west of Greenwich: Mexico, Chile, Peru, Argentina, Brazil, North America.
+_WESTERN: Final = ("la-", "na-", "sa-", "us-")
+_WESTERNMOST: Final = timezone(timedelta(hours=-8))
+
+
+def read_huawei_time(text: str | None, *, region: str) -> datetime | None:
+    """Read a time of Huawei's as the latest moment that it may mean, UTC; `None` for what is no time.
+
+    The zone of a time without one is nowhere documented. It may be UTC, China's or the region's: of these the
+    westernmost gives the latest moment, and so the least age.
+    """
+    parts = _TIME.fullmatch(text or "")
+    if parts is None:
+        return None
+    *numbers, fraction, zone = parts.groups()
+    year, month, day, hour, minute, second = map(int, numbers)
+    if year not in _YEARS:
+        return None
+    try:
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+        match zone:
+            case None:
+                moment = moment.replace(tzinfo=_WESTERNMOST if region.startswith(_WESTERN) else UTC)
+            case "Z":
+                pass
+            case offset:
+                moment = moment.replace(tzinfo=datetime.strptime(offset, "%z").tzinfo)
+    except ValueError:
+        return None
+    # To the next full second: a command's id names the start of the run in seconds.
+    return (moment + timedelta(seconds=bool(int(fraction or 0)))).astimezone(UTC)

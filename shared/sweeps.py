@@ -1,0 +1,236 @@
+"""Sweeps: what a timer may ask for, the commands that come of it, and the report on what was found.
+
+A sweep is data, so that every schedule is a policy of its own. Unknown fields are refused and types are not coerced,
+as in commands; without `dry_run: false` nothing is ever stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
+
+from shared.commands import Given, InstanceId, ProjectId
+from shared.errors import SweepRejected
+from shared.outcomes import Instant, to_rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from shared.staleness import Age, RunningTask
+
+DETAIL_TYPE: Final = "Sweep Completed"
+"""`DetailType` of a report."""
+
+TASKS_PER_REPORT: Final = 100
+"""Most stale tasks that a report names; its counts are of all."""
+
+TARGETS_PER_COMMAND: Final = 5_000
+"""Most targets that one command of a sweep names."""
+
+TARGETS_BYTES_PER_COMMAND: Final = 500_000
+"""Bytes that these may take, so that the command, and its remainder that names some twice, stays below 1 MiB."""
+
+NAME_LENGTH: Final = 256
+"""Characters kept of a task's name, so that 100 of them always fit into an event of 256 KiB."""
+
+# The part of ISO 8601 durations that has a length of its own: a month or a year has none.
+_DURATION: Final = re.compile(
+    r"P(?:(?P<weeks>\d{1,3})W|(?=\d|T\d)(?:(?P<days>\d{1,4})D)?"
+    r"(?:T(?=\d)(?:(?P<hours>\d{1,6})H)?(?:(?P<minutes>\d{1,6})M)?(?:(?P<seconds>\d{1,8})S)?)?)",
+    re.ASCII,
+)
+_SHORTEST: Final = timedelta(minutes=1)
+_LONGEST: Final = timedelta(days=3650)
+
+
+def _read_duration(value: Any) -> timedelta:
+    parts = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if parts is None:
+        raise PydanticCustomError("duration", "should be an ISO 8601 duration of weeks, days or times, e.g. PT2H")
+    duration = timedelta(**{unit: int(count) for unit, count in parts.groupdict(default="0").items()})
+    # Less than a minute would be no age at all beside clocks that differ by seconds.
+    if not _SHORTEST <= duration <= _LONGEST:
+        raise PydanticCustomError("duration", "should be from PT1M to P3650D")
+    return duration
+
+
+type Duration = Annotated[
+    timedelta,
+    BeforeValidator(
+        _read_duration, json_schema_input_type=Annotated[str, Field(json_schema_extra={"format": "duration"})]
+    ),
+]
+type Glob = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+type TaskType = Literal["firmwareUpgrade", "softwareUpgrade"]
+
+
+class _Sweep(BaseModel):
+    """What the two kinds have in common. More than `limit` stale tasks are not stopped but reported."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    older_than: Duration
+    limit: int = Field(50, ge=1, le=1_000)
+    dry_run: bool = True
+    protect: Annotated[tuple[Glob, ...], Strict(strict=False), Field(max_length=100)] = ()
+
+
+class SweepCheckTasks(_Sweep):
+    """The CodeArts Check tasks of one CodeArts project (its id is another than the IAM project's)."""
+
+    sweep: Literal["check_tasks"]
+    project_id: ProjectId
+
+
+class SweepBatchTasks(_Sweep):
+    """The IoTDA batch tasks of one project and instance; only these two types can be stopped."""
+
+    sweep: Literal["batch_tasks"]
+    project_id: ProjectId
+    instance_id: Given[InstanceId] = None
+    task_types: Annotated[tuple[TaskType, ...], Strict(strict=False), Field(min_length=1)] = (
+        "firmwareUpgrade",
+        "softwareUpgrade",
+    )
+
+
+type Sweep = SweepCheckTasks | SweepBatchTasks
+
+
+def read_sweep(payload: object, *, project_id: str, instance_id: str | None) -> Sweep:
+    """Read a sweep out of parsed JSON; `project_id` (of IAM) and `instance_id` are the deployment's.
+
+    Raises `SweepRejected`, which names every field that is wrong and the reason.
+    """
+    if not isinstance(payload, dict):
+        raise SweepRejected("a sweep should be a JSON object")
+    filled = dict(payload)
+    model: type[Sweep]
+    match payload.get("sweep"):
+        case "check_tasks":
+            model = SweepCheckTasks
+        case "batch_tasks":
+            model = SweepBatchTasks
+            filled.setdefault("project_id", project_id)
+            if instance_id is not None:
+                filled.setdefault("instance_id", instance_id)
+        case _:
+            raise SweepRejected("sweep: should be check_tasks or batch_tasks")
+    try:
+        sweep = model.model_validate(filled)
+    except ValidationError as error:
+        told = (
+            f"{'.'.join(map(str, each['loc']))[:128]}: {each['msg']}"
+            for each in error.errors(include_input=False, include_url=False)[:20]
+        )
+        raise SweepRejected("; ".join(told)) from None
+    if isinstance(sweep, SweepCheckTasks) and sweep.project_id == project_id:
+        # The two kinds of id look alike, and the list of a project that does not exist may be an empty one.
+        raise SweepRejected("project_id: is the IAM project's; CodeArts Check wants the id of the CodeArts project")
+    return sweep
+
+
+@dataclass(frozen=True, slots=True)
+class SweepCommand:
+    """A command for one of the queues. `asked`: the targets that it names; of a check the task itself."""
+
+    command_id: str
+    command: Literal["stop_task", "stop_targets"]
+    task_id: str
+    asked: tuple[str, ...]
+    body: str
+
+
+def stop_check(sweep: SweepCheckTasks, task: RunningTask, age: Age) -> SweepCommand:
+    """Give the command that stops a stale check."""
+    return _command(sweep, task, age, command="stop_task", part="", asked=(task.task_id,), more={})
+
+
+def stop_running_targets(
+    sweep: SweepBatchTasks, task: RunningTask, age: Age, targets: Sequence[str]
+) -> Iterator[SweepCommand]:
+    """Give the commands that stop these targets of a stale batch task: by their names, since no timer stops all."""
+    where = {"project_id": sweep.project_id}
+    if sweep.instance_id is not None:
+        where["instance_id"] = sweep.instance_id
+    for number, part in enumerate(_parts(targets)):
+        more = {**where, "targets": part}
+        yield _command(sweep, task, age, command="stop_targets", part=f":{number}", asked=part, more=more)
+
+
+def _command(
+    sweep: Sweep,
+    task: RunningTask,
+    age: Age,
+    *,
+    command: Literal["stop_task", "stop_targets"],
+    part: str,
+    asked: tuple[str, ...],
+    more: Mapping[str, object],
+) -> SweepCommand:
+    # Named by the run, so that two sweeps of it send the same command.
+    command_id = f"sweep:{task.task_id}:{age.running_since:%Y%m%dT%H%M%SZ}{part}"
+    # `expires_at` is left out: the queue's own function says how long a command is in force.
+    body = {
+        "command": command,
+        "command_id": command_id,
+        "task_id": task.task_id,
+        "requested_by": "stopline sweep",
+        "reason": f"runs since {to_rfc3339(age.running_since)} or longer ({age.evidence}), past {sweep.older_than}",
+        **more,
+    }
+    return SweepCommand(command_id, command, task.task_id, asked, json.dumps(body))
+
+
+def _parts(targets: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Cut targets so that each command, and all that may come back of it, fits into a message."""
+    part: list[str] = []
+    size = 0
+    for target in targets:
+        room = len(target) + len('"", ')
+        if part and (len(part) == TARGETS_PER_COMMAND or size + room > TARGETS_BYTES_PER_COMMAND):
+            yield tuple(part)
+            part, size = [], 0
+        part.append(target)
+        size += room
+    if part:
+        yield tuple(part)
+
+
+class StaleTask(BaseModel):
+    """A task that has been running since `running_since` or longer, which `evidence` says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task_id: str
+    task_name: str | None
+    running_since: Instant
+    evidence: str
+
+    @classmethod
+    def of(cls, task: RunningTask, age: Age) -> StaleTask:
+        """Name a task in a report."""
+        name = None if task.task_name is None else task.task_name[:NAME_LENGTH]
+        return cls(task_id=task.task_id, task_name=name, running_since=age.running_since, evidence=age.evidence)
+
+
+class SweepReport(BaseModel):
+    """What a sweep found and did; docs/contract.md gives the meaning of each field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sweep: Literal["check_tasks", "batch_tasks"]
+    dry_run: bool
+    scanned: int
+    stale: int
+    protected: int
+    unknown_age: int
+    refused: bool
+    sent: int
+    tasks: tuple[StaleTask, ...] = Field(max_length=TASKS_PER_REPORT)

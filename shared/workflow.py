@@ -1,0 +1,219 @@
+"""One command called directly, from end to end: carried out here and now, and answered with what became of it.
+
+The steps are those of a delivery, in rounds: what a queue would bring back later is waited for in the same invocation
+while there is time, and then handed back to the caller, who calls again with it. Nothing goes to a queue.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Final, assert_never
+
+from shared.commands import InvalidCommand, StopTargets, StopTask, known_of, read_command
+from shared.deliveries import PUBLISHING_RESERVE, PUBLISHING_SHARE, SETTLED_A_SECOND
+from shared.errors import CommandRejected, HuaweiUnavailable, PublishingFailed
+from shared.execution import execute
+from shared.findings import Verdict
+from shared.outcomes import RESULTS_PER_EVENT, FieldError, Result
+from shared.planning import plan
+from shared.publishing import Parcel
+from shared.settlement import Done, GoesOn, LeftToSqs, Undone, expire, reject, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.commands import Command
+    from shared.deadline import Deadline
+    from shared.execution import Patience, Service
+    from shared.findings import Findings
+    from shared.outcomes import Outcome, TargetResult
+    from shared.pace import Pace
+    from shared.publishing import Publisher
+    from shared.settings import StopInWorkflowSettings
+    from shared.telemetry import Telemetry
+
+LEAST_ROUND: Final = 30.0
+"""Seconds below which no further round is begun: it calls, tries again, may wait out a doubt, and publishes."""
+
+LONGEST_REASON: Final = 1000
+"""Characters of the text that says why a command was rejected; its outcome says all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PacedService:
+    """One of Huawei's services, with the pace at which it is asked: each has its own quota."""
+
+    service: Service
+    pace: Pace
+
+
+class Workflow:
+    """Carries out commands of both kinds; made once a warm process. `new_id` names commands that have no name."""
+
+    def __init__(
+        self,
+        *,
+        settings: StopInWorkflowSettings,
+        check_tasks: PacedService,
+        batch_tasks: PacedService,
+        publisher: Publisher,
+        patience: Patience,
+        telemetry: Telemetry,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._settings = settings
+        self._check_tasks = check_tasks
+        self._batch_tasks = batch_tasks
+        self._publisher = publisher
+        self._patience = patience
+        self._telemetry = telemetry
+        self._new_id = new_id
+
+    def handle(self, event: Any, *, deadline: Deadline) -> dict[str, Any]:
+        """Carry out the command that `event` is, until it is over or the time nearly is.
+
+        Answers with the final outcome as it is on the bus, but that `results` holds what this invocation found other
+        than `stopped`, the first 100 of it (`tally` counts all); or, for want of time, with exactly
+        `{"status": "unfinished", "remainder": {command}}`, and `remainder` is the event of a later call. Attempts are
+        counted on in it, so that a loop of such calls ends.
+
+        What it raises:
+        - `CommandRejected`: no valid command, or a guard forbids it. The `rejected` outcome is on the bus.
+        - `HuaweiUnavailable`: time or attempts are used up, and the command has nothing to show: no target has a
+          result, and no stop was taken that is to be confirmed; in a dry run, nothing could be read. Nothing was
+          published, and the same input may be sent again; its attempts then begin anew where the input says. How often
+          is for the caller to bound, or for `expires_at`: a command that expires is over, and answered with its
+          outcome. A remainder from here always has something to show, so its attempts run out and it ends as `failed`.
+        - `PublishingFailed`: not all outcomes got onto the bus, and nothing is answered as done that is not there.
+        - `DeploymentFault`, or an error of our own: what was found out before is on the bus.
+
+        Whoever calls again with the same input repeats the command: what was stopped is then `already_ended`. Events
+        that say the same have the same `outcome_id` only if the input names a `command_id`, since without one each
+        call has a new one. That a call is a repeat cannot be known here: one that comes past `expires_at` is
+        `expired`, whatever an earlier one did.
+        """
+        now = self._patience.now()
+        try:
+            command = read_command(event, defaults=self._settings.defaults(command_id=self._new_id(), requested_at=now))
+            self._guard(command)
+        except InvalidCommand as invalid:
+            rejection = reject(invalid.known, invalid.errors, body=json.dumps(event, sort_keys=True), now=now)
+            self._publish((rejection,), deadline)
+            raise CommandRejected(str(invalid)[:LONGEST_REASON]) from None
+        return self._carry_out(command, deadline)
+
+    def _guard(self, command: Command) -> None:
+        """Refuse what this deployment does not take; raises `InvalidCommand`."""
+        if isinstance(command, StopTargets) and command.all_targets and not self._settings.lets_stop_all:
+            forbidden = FieldError(loc="all_targets", msg="ALLOW_STOP_ALL is not true in this deployment")
+            raise InvalidCommand((forbidden,), known_of(command))
+
+    def _carry_out(self, command: Command, deadline: Deadline) -> dict[str, Any]:
+        shown: tuple[TargetResult, ...] = ()
+        now = self._patience.now()
+        while not command.has_expired(now):
+            findings = self._execute(command, deadline)
+            now = self._patience.now()
+            settlement = settle(
+                command,
+                findings,
+                now=now,
+                max_attempts=self._settings.max_attempts,
+                jitter=self._patience.uniform(0.0, 1.0),
+            )
+            if isinstance(settlement, Done | Undone) and _has_nothing_to_show(settlement):
+                raise _unavailable(findings)
+            self._publish(settlement.outcomes, deadline)
+            shown = _shown(shown, settlement.outcomes)
+            match settlement:
+                case Done(outcomes) | Undone(outcomes):
+                    return _answer(outcomes[-1], shown)
+                case LeftToSqs() | GoesOn() if findings.fault is not None:
+                    raise findings.fault
+                case LeftToSqs():
+                    raise findings.errors[0]  # what else keeps a target from being found out about
+                case GoesOn(_, remainder, delay_seconds):
+                    command = remainder
+                case _:
+                    assert_never(settlement)
+            if command.has_expired(now + timedelta(seconds=delay_seconds)):
+                break  # it would never be sent again, so there is nothing to wait for
+            if deadline.remaining() < delay_seconds + LEAST_ROUND:
+                if _has_nothing_to_show(settlement):
+                    raise _unavailable(findings)
+                self._telemetry.remainder_sent(command, delay_seconds)
+                return {"status": "unfinished", "remainder": json.loads(command.to_message())}
+            self._patience.sleep(delay_seconds)
+            now = self._patience.now()
+        outcomes = expire(command, now=now).outcomes
+        self._publish(outcomes, deadline)
+        return _answer(outcomes[-1], _shown(shown, outcomes))
+
+    def _execute(self, command: Command, deadline: Deadline) -> Findings:
+        paced = self._check_tasks if isinstance(command, StopTask) else self._batch_tasks
+        reserve = PUBLISHING_RESERVE + len(command.asked) / SETTLED_A_SECOND
+        findings = execute(
+            plan((command,)),
+            service=paced.service,
+            pace=paced.pace,
+            deadline=deadline.less(min(reserve, PUBLISHING_SHARE * deadline.remaining())),
+            patience=self._patience,
+        )
+        self._telemetry.asked(calls=findings.calls, throttles=findings.throttles)
+        self._telemetry.defects(findings.errors)
+        if findings.fault is not None:
+            self._telemetry.deployment_fault(findings.fault)
+        return findings
+
+    def _publish(self, outcomes: tuple[Outcome, ...], deadline: Deadline) -> None:
+        """Put outcomes onto the bus; raises `PublishingFailed` or `DeploymentFault` unless all are there."""
+        if not outcomes:
+            return
+        parcel = Parcel(outcomes[0].command_id, outcomes, send=None, withheld=None)
+        published = self._publisher.publish((parcel,), deadline=deadline)
+        if published.fault is not None:
+            self._telemetry.deployment_fault(published.fault)
+            raise published.fault
+        if published.failed:
+            raise PublishingFailed(f"not all outcomes are on the bus: {published.failed[parcel.message_id]}")
+        self._telemetry.outcomes_published(outcomes)
+
+
+def _has_nothing_to_show(settlement: Done | Undone | GoesOn) -> bool:
+    """Whether a command, in all its attempts, has no result but `gave_up` and no stop taken to be confirmed."""
+    awaiting: tuple[str, ...]
+    match settlement:
+        case Done(outcomes):
+            tally, awaiting = outcomes[-1].tally, ()
+        case Undone(outcomes, left):
+            tally, awaiting = outcomes[-1].tally, left.awaiting
+        case GoesOn(_, remainder):
+            tally, awaiting = remainder.tally, remainder.awaiting
+    return tally.total == tally.gave_up and not awaiting
+
+
+def _unavailable(findings: Findings) -> HuaweiUnavailable:
+    """Say in Huawei's words, or ours, what came between."""
+    states = chain.from_iterable(each.values() for each in (findings.named, findings.whole, findings.read))
+    passing = next((each for found in states for each in found.values() if each.verdict is Verdict.UNFINISHED), None)
+    words = " ".join(filter(None, (passing.error_code, passing.error_msg))) if passing else ""
+    return HuaweiUnavailable(
+        f"not one target has a result, try again: {words or 'Huawei Cloud gave passing faults only'}"
+    )
+
+
+def _shown(before: tuple[TargetResult, ...], outcomes: tuple[Outcome, ...]) -> tuple[TargetResult, ...]:
+    """Add the results that an answer shows, as many as fit into one event, and so into a state of Step Functions.
+
+    Both hold 256 KiB (https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html).
+    """
+    found = (each for outcome in outcomes for each in outcome.results if each.result is not Result.STOPPED)
+    return (*before, *islice(found, RESULTS_PER_EVENT - len(before)))
+
+
+def _answer(final: Outcome, shown: tuple[TargetResult, ...]) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(final.model_copy(update={"results": shown}).to_json())
+    return answer

@@ -1,0 +1,157 @@
+"""Which tasks are stale: the edges of an age, patterns, and times that can be read in two ways."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.staleness import Age, RunningTask, choose_stale, read_huawei_time
+from tests.fakes import NOW
+
+HOUR = timedelta(hours=1)
+
+
+def task(
+    name: str | None = "nightly", *, hours: float | None = 1.0, task_id: str = "t-1", evidence: str = "job"
+) -> RunningTask:
+    age = None if hours is None else Age(NOW - timedelta(hours=hours), evidence)
+    return RunningTask(task_id, name, age)
+
+
+def chosen(*tasks: RunningTask, protect: tuple[str, ...] = ()) -> tuple[list[str], list[str], list[str]]:
+    choice = choose_stale(tasks, now=NOW, older_than=HOUR, protect=protect)
+    assert all(age == each.age for each, age in choice.stale)
+    return (
+        [each.task_id for each, _ in choice.stale],
+        [each.task_id for each in choice.protected],
+        [each.task_id for each in choice.unknown_age],
+    )
+
+
+def test_a_task_is_stale_from_the_very_moment_that_it_is_old_enough() -> None:
+    assert chosen(task(hours=1.0)) == (["t-1"], [], [])
+    just_before = RunningTask("t-1", None, Age(NOW - HOUR + timedelta(microseconds=1), "job"))
+    assert chosen(just_before) == ([], [], [])
+
+
+def test_a_task_whose_run_lies_ahead_is_young() -> None:
+    assert chosen(task(hours=-5)) == ([], [], [])
+
+
+def test_a_task_without_an_age_is_left_alone_and_told() -> None:
+    assert chosen(task(hours=None)) == ([], [], ["t-1"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_saved"),
+    [
+        ("nightly", True),
+        ("night*", True),
+        ("nightl?", True),
+        ("[mn]ightly", True),
+        ("t-1", True),
+        ("t-*", True),
+        ("Nightly", False),
+        ("night", False),
+        ("release-*", False),
+    ],
+)
+def test_a_pattern_on_name_or_id_wins_over_everything(pattern: str, is_saved: bool) -> None:  # noqa: FBT001 - a table
+    assert chosen(task(), protect=("x", pattern)) == (([], ["t-1"], []) if is_saved else (["t-1"], [], []))
+    assert chosen(task(hours=None), protect=(pattern,)) == (([], ["t-1"], []) if is_saved else ([], [], ["t-1"]))
+
+
+def test_a_young_task_needs_no_pattern_to_save_it() -> None:
+    assert chosen(task(hours=0.5), protect=("*",)) == ([], [], [])
+
+
+def test_a_task_without_a_name_is_known_by_its_id() -> None:
+    assert chosen(task(None), protect=("t-1",)) == ([], ["t-1"], [])
+    assert chosen(task(None), protect=("?*x",)) == (["t-1"], [], [])
+
+
+def test_the_oldest_come_first() -> None:
+    tasks = [task(hours=hours, task_id=f"t-{hours}") for hours in (2, 30, 4)]
+    assert chosen(*tasks)[0] == ["t-30", "t-4", "t-2"]
+
+
+@given(
+    ages=st.lists(st.none() | st.floats(-10, 10), max_size=30),
+    older_than=st.timedeltas(min_value=timedelta(minutes=1), max_value=timedelta(hours=12)),
+    protect=st.lists(st.sampled_from(["t-1*", "t-?", "nothing"]), max_size=2),
+)
+def test_nothing_young_unknown_or_protected_is_ever_stale_and_nothing_else_is_missed(
+    ages: list[float | None], older_than: timedelta, protect: list[str]
+) -> None:
+    tasks = [task(hours=hours, task_id=f"t-{number}") for number, hours in enumerate(ages)]
+    choice = choose_stale(tasks, now=NOW, older_than=older_than, protect=protect)
+    for each, age in choice.stale:
+        assert NOW - age.running_since >= older_than
+        assert not choose_stale([each], now=NOW, older_than=older_than, protect=protect).protected
+    parted = [*(each for each, _ in choice.stale), *choice.protected, *choice.unknown_age]
+    assert len({id(each) for each in parted}) == len(parted)
+    for each in set(tasks) - set(parted):
+        assert each.age is not None
+        assert NOW - each.age.running_since < older_than
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("20151212T121212Z", "2015-12-12T12:12:12Z"),
+        ("2025-11-28T06:55:41Z", "2025-11-28T06:55:41Z"),
+        ("2025-11-28T06:55:41+08:00", "2025-11-27T22:55:41Z"),
+        ("2025-11-28T06:55:41-0330", "2025-11-28T10:25:41Z"),
+        ("2025-11-28T06:55:41.000Z", "2025-11-28T06:55:41Z"),
+        ("2025-11-28T06:55:41.001Z", "2025-11-28T06:55:42Z"),
+        ("2020-02-20 11:21:11", "2020-02-20T11:21:11Z"),
+        ("2024-02-29 11:21:11", "2024-02-29T11:21:11Z"),
+    ],
+)
+def test_both_formats_of_huawei_s_times_are_read(text: str, moment: str) -> None:
+    assert read_huawei_time(text, region="cn-north-4") == datetime.fromisoformat(moment)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "yesterday",
+        "2023-02-29 11:21:11",
+        "2023-13-01T00:00:00Z",
+        "2023-02-20T25:00:00Z",
+        "2023-02-20",
+        "1970-01-01T00:00:00Z",
+        "1764000000",
+        "2025-11-28T06:55:41+99:00",
+        " 2025-11-28T06:55:41Z",
+        "٢٠٢٥-11-28T06:55:41Z",
+    ],
+)
+def test_what_is_no_time_is_no_age(text: str | None) -> None:
+    assert read_huawei_time(text, region="cn-north-4") is None
+
+
+@pytest.mark.parametrize("region", ["cn-north-4", "ap-southeast-3", "la-north-2", "sa-brazil-1"])
+@pytest.mark.parametrize("hours_east_of_greenwich", [8, 0, -3, -6])
+def test_a_time_without_a_zone_is_never_read_as_earlier_than_it_may_mean(
+    region: str, hours_east_of_greenwich: int
+) -> None:
+    is_possible = hours_east_of_greenwich >= 0 or region.startswith(("la-", "sa-"))
+    meant = datetime(2026, 11, 23, 8, tzinfo=UTC) - timedelta(hours=hours_east_of_greenwich)
+    read = read_huawei_time("2026-11-23 08:00:00", region=region)
+    assert read is not None
+    assert read >= meant or not is_possible
+
+
+@given(st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(8000, 1, 1)))  # noqa: DTZ001 - zones come below
+def test_reading_never_makes_a_run_older(moment: datetime) -> None:
+    meant = moment.replace(tzinfo=UTC)
+    for text in (meant.isoformat(), meant.isoformat().replace("+00:00", "Z"), f"{meant:%Y-%m-%d %H:%M:%S.%f}"):
+        read = read_huawei_time(text, region="cn-north-4")
+        assert read is not None
+        assert timedelta() <= read - meant < timedelta(seconds=1)

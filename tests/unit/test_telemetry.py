@@ -1,0 +1,486 @@
+"""What is told of the work: lines of the log, and metrics that CloudWatch can read."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from aws_lambda_powertools import Logger
+
+from shared.commands import StopTargets, StopTask
+from shared.errors import DeploymentFault
+from shared.outcomes import FieldError, Outcome, Result, Status, Tally, TargetResult
+from shared.sweeps import SweepCommand, SweepReport
+from shared.telemetry import Metric, Telemetry
+from tests.fakes import NOW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.telemetry import Function
+
+LIMIT: Final = 100
+"""Of metrics in an object, and of values of a metric."""
+
+_services = itertools.count()
+
+
+class World:
+    """A telemetry whose lines can be read: `lines` of the log, `metrics` by name, with all their values."""
+
+    def __init__(self, output: pytest.CaptureFixture[str]) -> None:
+        self._log = io.StringIO()
+        self._output = output
+        # Loggers of the same name share their handler, and so the stream of the first.
+        self.telemetry = Telemetry(Logger(service=f"telemetry-{next(_services)}", stream=self._log))
+
+    @contextmanager
+    def invocation(self, function: Function = "stop_targets", request_id: str = "r-1") -> Iterator[Telemetry]:
+        with self.telemetry.invocation(function, request_id):
+            yield self.telemetry
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._log.getvalue().splitlines()]
+
+    def written(self) -> list[str]:
+        """Give what was written beside the log since the last time."""
+        return self._output.readouterr().out.splitlines()
+
+    def metrics(self) -> dict[str, list[float]]:
+        found: dict[str, list[float]] = defaultdict(list)
+        for line in self.written():
+            for name, values in read_metrics(line).values.items():
+                found[name] += values
+        return dict(found)
+
+
+@dataclass
+class Written:
+    """One object in the embedded metric format."""
+
+    function: str
+    request_id: str
+    units: dict[str, str] = field(default_factory=dict)
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+
+def read_metrics(line: str) -> Written:
+    """Read a line as CloudWatch does, by the format's rules.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    """
+    assert len(line.encode()) <= 256 * 1024
+    root = json.loads(line)
+    meta = root["_aws"]
+    assert meta.keys() == {"Timestamp", "CloudWatchMetrics"}
+    assert isinstance(meta["Timestamp"], int)
+    assert len(str(meta["Timestamp"])) == len("1763974800000"), "milliseconds"
+    (directive,) = meta["CloudWatchMetrics"]
+    assert directive.keys() == {"Namespace", "Dimensions", "Metrics"}
+    assert directive["Namespace"] == "Stopline"
+    assert directive["Dimensions"] == [["Function"]]
+    assert isinstance(root["Function"], str)
+    assert 1 <= len(directive["Metrics"]) <= LIMIT
+    written = Written(root["Function"], root["function_request_id"])
+    for definition in directive["Metrics"]:
+        assert definition.keys() == {"Name", "Unit"}
+        name = definition["Name"]
+        assert name not in written.units
+        values = root[name]
+        assert 1 <= len(values) <= LIMIT
+        assert all(type(value) in {int, float} for value in values)
+        written.units[name] = definition["Unit"]
+        written.values[name] = values
+    assert root.keys() == {"_aws", "Function", "function_request_id", *written.values}, "nothing else is told"
+    return written
+
+
+@pytest.fixture
+def world(capsys: pytest.CaptureFixture[str]) -> World:
+    return World(capsys)
+
+
+def outcome(status: Status = Status.SUCCEEDED, *results: Result, command_id: str = "c-1", **more: Any) -> Outcome:
+    found = tuple(TargetResult(target=f"device-{n}", result=result) for n, result in enumerate(results))
+    fields: dict[str, Any] = {
+        "outcome_id": "o-1",
+        "command_id": command_id,
+        "command": "stop_targets",
+        "status": status,
+        "attempt": 1,
+        "task_id": "5f1ac5c3e4b0",
+        "project_id": "project-1",
+        "instance_id": None,
+        "requested_at": NOW,
+        "requested_by": None,
+        "reason": None,
+        "occurred_at": NOW + timedelta(seconds=12.3456),
+        "results": found,
+        "tally": Tally().plus(found),
+        "confirmed": None,
+        "errors": (),
+    }
+    return Outcome(**fields | more)
+
+
+def remainder(**more: Any) -> StopTargets:
+    fields: dict[str, Any] = {
+        "command": "stop_targets",
+        "command_id": "c-1",
+        "requested_at": "2026-11-23T08:49:05Z",
+        "expires_at": "2026-11-23T09:49:05Z",
+        "task_id": "5f1ac5c3e4b0",
+        "project_id": "project-1",
+        "targets": ["device-0", "device-1", "device-2"],
+        "confirm": True,
+        "awaiting": ["device-2"],
+        "attempt": 2,
+    }
+    return StopTargets.model_validate(fields | more, strict=False)
+
+
+def sent(command_id: str, task_id: str) -> SweepCommand:
+    return SweepCommand(command_id, "stop_task", task_id, asked=("device-9",), body='{"targets": ["device-9"]}')
+
+
+def report(**more: Any) -> SweepReport:
+    fields: dict[str, Any] = {
+        "sweep": "batch_tasks",
+        "dry_run": False,
+        "scanned": 500,
+        "stale": 12,
+        "protected": 2,
+        "unknown_age": 1,
+        "refused": False,
+        "sent": 13,
+        "tasks": (),
+    }
+    return SweepReport(**fields | more)
+
+
+def camel(word: str) -> str:
+    return word.replace("_", " ").title().replace(" ", "")
+
+
+# --- what is counted
+
+
+@pytest.mark.parametrize("status", [each for each in Status if each is not Status.IN_PROGRESS])
+def test_a_final_event_counts_by_its_status(world: World, status: Status) -> None:
+    with world.invocation() as telemetry:
+        telemetry.outcomes_published([outcome(status), outcome(status, command_id="c-2")])
+    assert world.metrics() == {f"Commands{camel(status)}": [2], "AgeAtCompletion": [12.346, 12.346]}
+
+
+@pytest.mark.parametrize("result", Result)
+def test_a_target_counts_by_its_result(world: World, result: Result) -> None:
+    with world.invocation() as telemetry:
+        telemetry.outcomes_published([outcome(Status.IN_PROGRESS, *[result] * 100), outcome(Status.FAILED, result)])
+    assert world.metrics()[f"Targets{camel(result)}"] == [101]
+
+
+def test_an_event_that_is_not_final_ends_no_command(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.outcomes_published([outcome(Status.IN_PROGRESS, Result.STOPPED)])
+    assert world.metrics() == {"TargetsStopped": [1]}
+
+
+def test_what_is_told_of_earlier_attempts_in_a_tally_is_not_counted_again(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.outcomes_published([outcome(Status.SUCCEEDED, Result.STOPPED, tally=Tally(stopped=500))])
+    assert world.metrics()["TargetsStopped"] == [1]
+
+
+def test_what_cannot_say_when_it_was_asked_has_no_age(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.outcomes_published([outcome(Status.REJECTED, requested_at=None)])
+    assert world.metrics() == {"CommandsRejected": [1]}
+
+
+def test_what_says_that_it_was_asked_in_the_future_is_of_no_age(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.outcomes_published([outcome(requested_at=NOW + timedelta(days=1))])
+    assert world.metrics()["AgeAtCompletion"] == [0]
+
+
+def test_what_is_sent_on_is_counted(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.remainder_sent(remainder(), 5)
+        telemetry.remainder_sent(remainder(), 7)
+        telemetry.set_aside("c-3", "expired")
+        telemetry.not_acknowledged({"m-4": "no time", "m-5": "no time", "m-6": "no time"}, {})
+    assert world.metrics() == {"Remainders": [2], "DeadLetters": [1], "NotAcknowledged": [3]}
+
+
+def test_calls_and_throttles_add_up(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.asked(calls=3, throttles=0)
+        telemetry.asked(calls=4, throttles=2)
+    assert world.metrics() == {"Calls": [7], "Throttles": [2]}
+
+
+def test_what_a_sweep_found_is_counted(world: World) -> None:
+    with world.invocation("sweep_stale_tasks") as telemetry:
+        telemetry.sweep_completed(report())
+    assert world.metrics() == {
+        "SweepScanned": [500],
+        "SweepStale": [12],
+        "SweepProtected": [2],
+        "SweepUnknownAge": [1],
+        "SweepSent": [13],
+    }
+
+
+def test_a_sweep_that_found_too_much_counts_as_refused(world: World) -> None:
+    with world.invocation("sweep_stale_tasks") as telemetry:
+        telemetry.sweep_completed(report(refused=True, sent=0, protected=0, unknown_age=0))
+    assert world.metrics() == {"SweepScanned": [500], "SweepStale": [12], "SweepRefused": [1]}
+
+
+# --- how it is written
+
+
+def everything(telemetry: Telemetry) -> None:
+    telemetry.outcomes_published(outcome(status) for status in Status)
+    telemetry.outcomes_published([outcome(Status.FAILED, *Result)])
+    telemetry.remainder_sent(remainder(), 5)
+    telemetry.set_aside("c-1", "gave_up")
+    telemetry.not_acknowledged({"m-1": "no time"}, {"m-1": "c-1"})
+    telemetry.asked(calls=1, throttles=1)
+    telemetry.deployment_fault(DeploymentFault("mend me"))
+    telemetry.sweep_completed(report(refused=True))
+
+
+def fail(world: World, error: Exception, request_id: str = "r-1") -> None:
+    """Count something, tell of a fault where it is found, and let it end the invocation."""
+    with world.invocation(request_id=request_id) as telemetry:
+        telemetry.asked(calls=2, throttles=0)
+        if isinstance(error, DeploymentFault):
+            telemetry.deployment_fault(error)
+        raise error
+
+
+def test_an_invocation_writes_one_line_with_every_metric_in_its_unit(world: World) -> None:
+    with world.invocation("stop_targets", "r-7") as telemetry:
+        everything(telemetry)
+    (line,) = world.written()
+    written = read_metrics(line)
+    assert (written.function, written.request_id) == ("stop_targets", "r-7")
+    assert written.units == {name: "Seconds" if name == "AgeAtCompletion" else "Count" for name in Metric}
+
+
+def test_an_invocation_that_counts_nothing_writes_nothing(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.outcomes_published([])
+        telemetry.asked(calls=0, throttles=0)
+        telemetry.not_acknowledged({}, {})
+    assert world.written() == []
+
+
+@pytest.mark.parametrize("commands", [1, 99, 100, 101, 200, 500])
+def test_no_age_is_lost_however_many_commands_one_delivery_ends(world: World, commands: int) -> None:
+    with world.invocation() as telemetry:
+        telemetry.outcomes_published(
+            outcome(command_id=f"c-{n}", occurred_at=NOW + timedelta(seconds=n)) for n in range(commands)
+        )
+        telemetry.asked(calls=5, throttles=0)
+    metrics = world.metrics()
+    assert metrics["AgeAtCompletion"] == list(range(commands))
+    assert (metrics["CommandsSucceeded"], metrics["Calls"]) == ([commands], [5])
+
+
+def test_nothing_goes_over_into_the_next_invocation(world: World) -> None:
+    with world.invocation("stop_targets", "r-1") as telemetry:
+        everything(telemetry)
+    assert len(world.written()) == 1
+    with world.invocation("stop_targets", "r-2") as telemetry:
+        telemetry.asked(calls=2, throttles=0)
+    (line,) = world.written()
+    written = read_metrics(line)
+    assert (written.request_id, written.values) == ("r-2", {"Calls": [2]})
+
+
+def test_metrics_are_written_whatever_ends_the_invocation(world: World) -> None:
+    with pytest.raises(ZeroDivisionError):
+        fail(world, ZeroDivisionError())
+    assert world.metrics() == {"Calls": [2]}
+    with world.invocation():
+        pass
+    assert world.written() == []
+
+
+@pytest.mark.parametrize("name", ["POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"])
+def test_no_setting_of_powertools_moves_the_metrics_away_from_their_alarms(
+    world: World, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "other")
+    with world.invocation() as telemetry:
+        telemetry.asked(calls=2, throttles=0)
+    assert world.metrics() == {"Calls": [2]}  # read_metrics checks the namespace and the dimension
+
+
+# --- faults
+
+
+def test_a_fault_that_ends_the_invocation_is_told_and_goes_on(world: World) -> None:
+    with pytest.raises(DeploymentFault, match="OUTCOME_BUS_NAME is missing"), world.invocation():
+        raise DeploymentFault("OUTCOME_BUS_NAME is missing")
+    assert world.metrics() == {"DeploymentFaults": [1]}
+    (line,) = world.lines()
+    assert (line["level"], line["mend"]) == ("ERROR", "OUTCOME_BUS_NAME is missing")
+
+
+def test_a_fault_that_is_told_on_its_way_out_is_told_once(world: World) -> None:
+    fault = DeploymentFault("the key is wrong")
+    for request_id in ("r-1", "r-2"):
+        with pytest.raises(DeploymentFault):
+            fail(world, fault, request_id)
+        assert world.metrics() == {"Calls": [2], "DeploymentFaults": [1]}
+    assert [line["function_request_id"] for line in world.lines()] == ["r-1", "r-2"]
+
+
+def test_a_fault_that_ends_nothing_is_told_too(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.deployment_fault(DeploymentFault("the key is wrong"))
+        telemetry.deployment_fault(DeploymentFault("the bus is gone"))
+    assert world.metrics() == {"DeploymentFaults": [2]}
+
+
+def test_an_error_of_our_own_is_told_with_its_stack(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.defects([ZeroDivisionError("a defect")])
+    (line,) = world.lines()
+    assert (line["level"], line["exception_name"]) == ("ERROR", "ZeroDivisionError")
+
+
+# --- the log
+
+
+def test_a_commands_id_finds_its_whole_story_across_functions_and_attempts(world: World) -> None:
+    task = StopTask.model_validate(
+        {
+            "command": "stop_task",
+            "command_id": "sweep:t1:1",
+            "requested_at": "2026-11-23T08:49:05Z",
+            "expires_at": "2026-11-23T09:49:05Z",
+            "task_id": "t1",
+            "confirm": True,
+        }
+    )
+    again = task.left(to_stop=(), awaiting=("t1",), attempt=2, tally=Tally())
+    final = outcome(
+        Status.FAILED, Result.STILL_RUNNING, command_id="sweep:t1:1", command="stop_task", task_id="t1", confirmed=False
+    )
+    with world.invocation("sweep_stale_tasks", "r-1") as telemetry:
+        telemetry.commands_sent([sent("sweep:t1:1", "t1"), sent("sweep:t2:1", "t2")])
+    with world.invocation("stop_task", "r-2") as telemetry:
+        telemetry.not_acknowledged({"m-1": "unexpected error", "m-2": "no time"}, {"m-1": "sweep:t1:1"})
+    with world.invocation("stop_task", "r-3") as telemetry:
+        telemetry.remainder_sent(again, 7)
+    with world.invocation("stop_task", "r-4") as telemetry:
+        telemetry.outcomes_published([final])
+        telemetry.set_aside("sweep:t1:1", "gave_up")
+    own = {"level", "location", "timestamp", "service", "command_id"}
+    story = [line for line in world.lines() if line.get("command_id") == "sweep:t1:1"]
+    assert [{key: value for key, value in line.items() if key not in own} for line in story] == [
+        {
+            "function": "sweep_stale_tasks",
+            "function_request_id": "r-1",
+            "message": "command sent",
+            "command": "stop_task",
+            "task_id": "t1",
+            "targets": 1,
+        },
+        {
+            "function": "stop_task",
+            "function_request_id": "r-2",
+            "message": "not acknowledged",
+            "message_id": "m-1",
+            "why": "unexpected error",
+        },
+        {
+            "function": "stop_task",
+            "function_request_id": "r-3",
+            "message": "remainder sent",
+            "command": "stop_task",
+            "task_id": "t1",
+            "attempt": 2,
+            "to_stop": 0,
+            "awaiting": 1,
+            "delay_seconds": 7,
+        },
+        {
+            "function": "stop_task",
+            "function_request_id": "r-4",
+            "message": "outcome",
+            "command": "stop_task",
+            "task_id": "t1",
+            "status": "failed",
+            "attempt": 1,
+            "outcome_id": "o-1",
+            "tally": {"still_running": 1},
+            "confirmed": False,
+            "age_seconds": 12.346,
+            "errors": [],
+        },
+        {
+            "function": "stop_task",
+            "function_request_id": "r-4",
+            "message": "set aside",
+            "why": "gave_up",
+        },
+    ]
+    (unknown,) = [line for line in world.lines() if line.get("message_id") == "m-2"]
+    assert "command_id" not in unknown
+
+
+def test_a_remainder_says_how_much_of_it_is_to_be_stopped_and_how_much_is_awaited(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.remainder_sent(remainder(), 5)
+    (line,) = world.lines()
+    assert (line["to_stop"], line["awaiting"], line["delay_seconds"]) == (2, 1, 5)
+
+
+def test_lines_outside_of_an_invocation_do_not_name_the_last_one(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.set_aside("c-1", "expired")
+    world.telemetry.set_aside("c-2", "expired")
+    inside, outside = world.lines()
+    assert (inside["function"], inside["function_request_id"]) == ("stop_targets", "r-1")
+    assert not {"function", "function_request_id"} & outside.keys()
+
+
+def test_a_report_is_told_without_its_tasks(world: World) -> None:
+    task = {"task_id": "t1", "task_name": "nightly", "running_since": NOW, "evidence": "job"}
+    with world.invocation("sweep_stale_tasks") as telemetry:
+        telemetry.sweep_completed(report(tasks=(task,)))
+    (line,) = world.lines()
+    counts = {key: line[key] for key in report().model_dump(exclude={"tasks"})}
+    assert counts == report().model_dump(exclude={"tasks"})
+    assert "nightly" not in json.dumps(line)
+
+
+def test_no_single_target_and_no_word_of_huawei_s_is_told(world: World) -> None:
+    results = (TargetResult(target="device-0", result=Result.REFUSED, error_msg="said Huawei", request_id="said too"),)
+    with world.invocation() as telemetry:
+        everything(telemetry)
+        telemetry.commands_sent([sent("c-1", "t1")])
+        telemetry.outcomes_published([outcome(Status.FAILED, results=results)])
+    told = json.dumps(world.lines()) + "".join(world.written())
+    assert "c-1" in told
+    assert not [word for word in ("device-", "said") if word in told]
+
+
+def test_a_rejection_says_which_field_is_wrong(world: World) -> None:
+    errors = (FieldError(loc="task_id", msg="Field required"),)
+    with world.invocation() as telemetry:
+        telemetry.outcomes_published([outcome(Status.REJECTED, command=None, task_id=None, errors=errors)])
+    (line,) = world.lines()
+    assert line["errors"] == [{"loc": "task_id", "msg": "Field required"}]

@@ -1,0 +1,534 @@
+"""One direct call on fakes: what is answered, raised and published, in how many rounds."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shared.aws import AwsRefused, BusEvent, Message
+from shared.deadline import Deadline
+from shared.errors import CommandRejected, DeploymentFault, HuaweiUnavailable, PublishingFailed
+from shared.findings import Finding, Verdict
+from shared.outcomes import to_rfc3339
+from shared.planning import Stop, StopAll
+from shared.publishing import Publisher
+from shared.settings import StopInWorkflowSettings, read_settings
+from shared.telemetry import Telemetry
+from shared.workflow import LEAST_ROUND, LONGEST_REASON, PacedService, Workflow
+from tests.fakes import BATCH, CHECK, ENVIRONMENT, NOW, Clock, FakeAws, FakeHuawei
+from tests.quiet import quiet_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from shared.commands import Command
+    from shared.outcomes import Outcome
+    from shared.planning import Call, Task
+
+type Disturb = Callable[[Call | tuple[Task, tuple[str, ...]]], Mapping[str, Finding]]
+
+PASSING = Finding(Verdict.UNFINISHED, "APIGW.0308", "throttled", retry_after=3.0)
+STATE = 262_144
+"""Bytes that the state of a state machine holds."""
+
+
+class Recorded(Telemetry):
+    """Keeps what an operator would be told."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet_logger())
+        self.told: list[Exception] = []
+        self.published: list[str] = []
+        self.calls = 0
+        self.remainders = 0
+
+    def asked(self, *, calls: int, throttles: int) -> None:
+        assert throttles <= calls
+        self.calls += calls
+
+    def remainder_sent(self, command: Command, delay_seconds: int) -> None:
+        assert command.attempt > 1
+        assert delay_seconds > 0
+        self.remainders += 1
+
+    def outcomes_published(self, outcomes: Iterable[Outcome]) -> None:
+        self.published += [outcome.status.value for outcome in outcomes]
+
+    def deployment_fault(self, fault: Exception) -> None:
+        self.told.append(fault)
+
+    def defects(self, errors: Iterable[Exception]) -> None:
+        self.told += errors
+
+
+class Delayed(FakeHuawei):
+    """Takes its time over a call, which is answered all the same."""
+
+    delay: Callable[[Deadline], None] = staticmethod(lambda _: None)
+
+    def stop(self, call: Call, deadline: Deadline) -> dict[str, Finding]:
+        if deadline.remaining():
+            self.delay(deadline)
+            deadline = Deadline.after(1, deadline.clock)
+        return super().stop(call, deadline)
+
+
+class World:
+    """The function with its bus and both services. `seconds`: what Lambda gives an invocation."""
+
+    def __init__(self, *, targets: int = 0, seconds: float = 900.0, **settings: str) -> None:
+        self.seconds = seconds
+        self.clock = Clock()
+        self.aws = FakeAws()
+        self.batches = Delayed({BATCH: {f"d{n}": Verdict.RUNS for n in range(targets)}})
+        self.batch_pace = self.clock.pace()
+        self.checks = FakeHuawei({CHECK: {CHECK.task_id: Verdict.RUNS}})
+        self.telemetry = Recorded()
+        numbers = count(1)
+        self.workflow = Workflow(
+            settings=read_settings(StopInWorkflowSettings, ENVIRONMENT | settings),
+            check_tasks=PacedService(self.checks, self.clock.pace()),
+            batch_tasks=PacedService(self.batches, self.batch_pace),
+            publisher=Publisher(bus=self.aws, queues=self.aws, bus_name="outcomes"),
+            patience=self.clock.patience(),
+            telemetry=self.telemetry,
+            new_id=lambda: f"new-{next(numbers)}",
+        )
+
+    def call(self, event: Any) -> dict[str, Any]:
+        answer = self.workflow.handle(event, deadline=self.clock.deadline(self.seconds))
+        json.dumps(answer, allow_nan=False)
+        return answer
+
+    @property
+    def statuses(self) -> list[str]:
+        return [event["status"] for event in self.aws.events]
+
+
+def stop(*targets: str, **more: Any) -> dict[str, Any]:
+    return {"command": "stop_targets", "command_id": "c-1", "task_id": BATCH.task_id, "targets": list(targets)} | more
+
+
+def at(seconds: float) -> str:
+    return to_rfc3339(NOW + timedelta(seconds=seconds))
+
+
+def always(finding: Finding) -> Disturb:
+    return lambda asked: dict.fromkeys(_targets(asked), finding)
+
+
+def once(*answers: Mapping[str, Finding]) -> Disturb:
+    """Answer so, one after the other, and then by the table."""
+    left = list(answers)
+    return lambda _: left.pop(0) if left else {}
+
+
+def _targets(asked: Call | tuple[Task, tuple[str, ...]]) -> tuple[str, ...]:
+    match asked:
+        case Stop(targets=targets) | (_, targets):
+            return targets
+        case StopAll():
+            return ("*",)
+
+
+def test_a_running_check_is_stopped_and_the_answer_is_the_final_event() -> None:
+    world = World()
+    answer = world.call({"command": "stop_task", "task_id": CHECK.task_id, "requested_by": "ci"})
+    assert (answer["status"], answer["command_id"], answer["requested_by"]) == ("succeeded", "new-1", "ci")
+    assert answer["results"] == []
+    (event,) = world.aws.events
+    assert event == answer | {"results": [{"target": CHECK.task_id, "result": "stopped"}]}
+    assert world.batches.calls == []
+
+
+def test_results_are_cut_to_the_first_hundred_that_were_not_stopped_and_the_tally_counts_all() -> None:
+    world = World(targets=150)
+    answer = world.call(stop(*(f"d{n}" for n in range(450))))
+    assert world.statuses == ["in_progress"] * 4 + ["failed"]
+    assert [(each["target"], each["result"]) for each in answer["results"]] == [
+        (f"d{n}", "not_found") for n in range(150, 250)
+    ]
+    assert (answer["tally"]["stopped"], answer["tally"]["not_found"]) == (150, 300)
+    assert answer == world.aws.events[-1] | {"results": answer["results"]}
+
+
+def test_results_are_gathered_over_all_rounds_of_the_invocation() -> None:
+    world = World(targets=3)
+    world.batches.disturb = once({"d0": PASSING}, {"d0": PASSING}, {"d0": PASSING}, {"d0": PASSING})
+    answer = world.call(stop("d0", "gone-1", "d1"))
+    assert answer["results"] == [
+        {
+            "target": "gone-1",
+            "result": "not_found",
+            "error_code": "IOTDA.014219",
+            "error_msg": "The target is not in the task",
+        }
+    ]
+    assert (answer["attempt"], answer["tally"]["stopped"], answer["tally"]["not_found"]) == (2, 2, 1)
+    assert world.statuses == ["in_progress", "failed"]
+
+
+def test_the_largest_answer_fits_into_a_state_with_room_for_what_step_functions_adds() -> None:
+    world = World()
+    wide = "\N{FACE WITH TEARS OF JOY}"  # four bytes in UTF-8, as Lambda's runtime writes an answer
+    words = Finding(Verdict.REFUSED, wide * 64, wide * 300, wide * 64)
+    world.batches.disturb = always(words)
+    targets = [f"{number:x>256}" for number in range(1000)]
+    answer = world.call(stop(*targets, requested_by="\x01" * 128, reason="\x01" * 512))
+    assert len(answer["results"]) == 100
+    assert len(json.dumps(answer, ensure_ascii=False).encode()) < STATE * 0.9
+
+
+def test_a_passing_fault_is_waited_for_in_the_same_invocation_and_only_what_is_left_is_sent_again() -> None:
+    world = World(targets=2)
+    world.batches.disturb = once(*[{"d0": PASSING}] * 4)
+    answer = world.call(stop("d0", "d1"))
+    assert (answer["status"], answer["attempt"]) == ("succeeded", 2)
+    assert [call.targets for call in world.batches.calls if isinstance(call, Stop)] == [("d0", "d1")] + [("d0",)] * 4
+    assert world.clock.slept[-1] == 8, "the attempt's 5 seconds, and the 3 that Huawei asked for"
+    assert world.statuses == world.telemetry.published == ["in_progress", "succeeded"]
+    assert [event["results"][0]["target"] for event in world.aws.events] == ["d1", "d0"]
+
+
+def test_when_time_is_nearly_up_the_remainder_is_handed_back_and_goes_on_from_there() -> None:
+    world = World(targets=2, seconds=LEAST_ROUND + 2)
+    world.batches.disturb = once(*[{"d0": PASSING}] * 4)
+    answer = world.call(stop("d0", "d1", reason="why"))
+    assert answer == {
+        "status": "unfinished",
+        "remainder": {
+            "command": "stop_targets",
+            "command_id": "c-1",
+            "task_id": BATCH.task_id,
+            "project_id": BATCH.project_id,
+            "targets": ["d0"],
+            "requested_at": at(0),
+            "expires_at": at(3600),
+            "reason": "why",
+            "confirm": False,
+            "attempt": 2,
+            "tally": answer["remainder"]["tally"],
+        },
+    }
+    assert world.statuses == ["in_progress"]
+    assert (world.telemetry.remainders, world.telemetry.calls) == (1, 4)
+    final = world.call(answer["remainder"])
+    assert (final["status"], final["attempt"], final["tally"]["stopped"]) == ("succeeded", 2, 2)
+    assert (world.telemetry.remainders, world.telemetry.calls) == (1, 5)
+    assert world.aws.queues == {}
+
+
+def test_no_round_is_begun_that_would_have_no_time_to_publish() -> None:
+    world = World(targets=300, seconds=100)
+    world.batches.disturb = lambda asked: {"d0": PASSING} if "d0" in _targets(asked) else {}
+    answer = world.call(stop("d0", "d1"))
+    assert answer["status"] == "unfinished"
+    assert world.clock.seconds <= world.seconds
+    # The pause before the next attempt would not have left enough.
+    attempt = answer["remainder"]["attempt"]
+    assert attempt > 2
+    assert world.seconds - world.clock.seconds < 5 * 2 ** (attempt - 2) + LEAST_ROUND
+
+
+def test_time_is_kept_to_publish_even_if_huawei_takes_all_it_is_given() -> None:
+    world = World(targets=1, seconds=20)
+    left: list[float] = []
+
+    def take_all(deadline: Deadline) -> None:
+        world.clock.seconds += deadline.remaining()
+        left.append(world.seconds - world.clock.seconds)
+
+    world.batches.delay = take_all
+    assert world.call(stop("d0"))["status"] == "succeeded"
+    assert left == [5.0]
+
+
+def test_a_confirmed_stop_is_read_until_it_has_ended_and_sent_once() -> None:
+    world = World(targets=2)
+    stopping = {"d0": Finding(Verdict.STOPPING), "d1": Finding(Verdict.STOPPING)}
+    world.batches.disturb = once({}, stopping, stopping)
+    answer = world.call(stop("d0", "d1", confirm=True))
+    assert (answer["status"], answer["confirmed"], answer["tally"]["stopped"]) == ("succeeded", True, 2)
+    assert len(world.batches.calls) == 1
+    assert len(world.batches.reads) == 3
+    assert world.statuses == ["succeeded"]
+
+
+def test_a_stop_that_never_ends_is_still_running_in_the_end_and_in_no_queue() -> None:
+    world = World(seconds=3600, MAX_ATTEMPTS="3")
+    world.checks.disturb = lambda asked: {CHECK.task_id: Finding(Verdict.RUNS)} if isinstance(asked, tuple) else {}
+    answer = world.call({"command": "stop_task", "task_id": CHECK.task_id, "confirm": True})
+    assert (answer["status"], answer["confirmed"]) == ("failed", False)
+    assert answer["results"] == [{"target": CHECK.task_id, "result": "still_running"}]
+    assert world.statuses == ["failed"]
+    assert world.aws.queues == {}
+
+
+def test_what_awaits_its_confirmation_is_handed_back_as_such_and_never_raised_for() -> None:
+    world = World(targets=1, seconds=20)
+    world.batches.disturb = lambda asked: {} if isinstance(asked, Stop) else {"d0": PASSING}
+    answer = world.call(stop("d0", confirm=True))
+    assert answer["status"] == "unfinished"
+    assert answer["remainder"]["awaiting"] == ["d0"]
+    again = world.call(answer["remainder"])
+    assert again["remainder"]["attempt"] > answer["remainder"]["attempt"]
+    assert len(world.batches.calls) == 1
+
+
+def test_a_stop_that_was_taken_and_could_never_be_read_ends_as_failed_and_is_never_raised_for() -> None:
+    world = World(targets=1, seconds=3600, MAX_ATTEMPTS="2")
+    world.batches.disturb = lambda asked: {} if isinstance(asked, Stop) else {"d0": PASSING}
+    answer = world.call(stop("d0", confirm=True))
+    assert answer["status"] == "failed"
+    assert [each["result"] for each in answer["results"]] == ["gave_up"]
+    assert world.statuses == ["failed"]
+
+
+def test_confirmation_can_be_this_deployments_default_and_stays_off_in_a_remainder_that_says_so() -> None:
+    world = World(targets=1, CONFIRM_BY_DEFAULT="true")
+    assert world.call(stop("d0"))["confirmed"] is True
+    assert world.call(stop("d0", confirm=False))["confirmed"] is None
+
+
+def test_huawei_is_unavailable_when_time_is_nearly_up_and_nothing_was_done() -> None:
+    world = World(targets=2, seconds=40)
+    world.batches.disturb = always(PASSING)
+    with pytest.raises(HuaweiUnavailable, match=r"APIGW\.0308 throttled"):
+        world.call(stop("d0", "d1"))
+    assert world.aws.events == []
+    world.batches.disturb = always(Finding(Verdict.UNFINISHED, error_msg="cut"))
+    with pytest.raises(HuaweiUnavailable, match="try again: cut"):
+        world.call(stop("d0", "d1"))
+    world.batches.disturb = once()
+    assert world.call(stop("d0", "d1"))["status"] == "succeeded"
+    assert world.statuses == ["succeeded"]
+
+
+def test_huawei_is_unavailable_when_it_never_gave_a_turn() -> None:
+    world = World(targets=1, seconds=0)
+    with pytest.raises(HuaweiUnavailable, match="no time"):
+        world.call(stop("d0"))
+    assert world.batches.calls == []
+
+
+@pytest.mark.parametrize("first_attempt", [1, 2, 3, 4])
+def test_huawei_is_unavailable_when_attempts_end_and_nothing_was_done(first_attempt: int) -> None:
+    """An input that says it is at its last attempt, or past it, has one all the same, however often it comes."""
+    world = World(targets=1, seconds=3600, MAX_ATTEMPTS="3")
+    world.batches.disturb = always(PASSING)
+    for _ in range(2):
+        with pytest.raises(HuaweiUnavailable):
+            world.call(stop("d0", attempt=first_attempt, expires_at=at(100_000)))
+    assert world.aws.events == []
+    world.batches.disturb = once()
+    assert world.call(stop("d0", attempt=first_attempt, expires_at=at(100_000)))["status"] == "succeeded"
+
+
+def test_a_remainder_that_gets_nowhere_counts_its_attempts_and_ends_as_failed() -> None:
+    """A command of which events are on the bus must have a final one, so it is not left to the caller's patience."""
+    world = World(targets=2, seconds=20, MAX_ATTEMPTS="4")
+    world.batches.disturb = lambda asked: {"d0": PASSING} if "d0" in _targets(asked) else {}
+    answer = world.call(stop("d0", "d1"))
+    attempts = []
+    while answer["status"] == "unfinished":
+        attempts.append(answer["remainder"]["attempt"])
+        answer = world.call(answer["remainder"])
+    assert attempts == [2, 3, 4]
+    assert answer["status"] == "failed"
+    assert [(each["target"], each["result"]) for each in answer["results"]] == [("d0", "gave_up")]
+    assert world.statuses == ["in_progress", "failed"]
+    assert world.aws.queues == {}
+
+
+def test_a_dry_run_stops_nothing_and_says_what_it_would_stop() -> None:
+    world = World(targets=1)
+    answer = world.call(stop("d0", "gone", dry_run=True))
+    assert answer["status"] == "dry_run"
+    assert [each["result"] for each in answer["results"]] == ["would_stop", "not_found"]
+    assert world.batches.calls == []
+
+
+def test_a_dry_run_that_could_read_nothing_is_huaweis_unavailability() -> None:
+    world = World(targets=1, seconds=3600, MAX_ATTEMPTS="2")
+    world.batches.disturb = always(PASSING)
+    with pytest.raises(HuaweiUnavailable):
+        world.call(stop("d0", dry_run=True))
+    assert world.aws.events == []
+
+
+def test_a_dry_run_that_could_read_something_tells_it() -> None:
+    world = World(targets=2, seconds=3600, MAX_ATTEMPTS="2")
+    world.batches.disturb = lambda asked: {"d0": PASSING} if "d0" in _targets(asked) else {}
+    answer = world.call(stop("d0", "d1", dry_run=True))
+    assert (answer["status"], answer["tally"]["would_stop"], answer["tally"]["gave_up"]) == ("dry_run", 1, 1)
+
+
+def test_a_command_past_its_time_is_expired_and_never_sent() -> None:
+    world = World(targets=1)
+    answer = world.call(stop("d0", expires_at=at(0)))
+    assert answer == world.aws.events[0]
+    assert (answer["status"], answer["results"]) == ("expired", [])
+    assert world.batches.calls == []
+
+
+def test_a_remainder_past_its_time_ends_as_failed_and_is_never_sent() -> None:
+    world = World(targets=1)
+    answer = world.call(stop("d0", expires_at=at(0), attempt=2, tally={"stopped": 1}))
+    assert (answer["status"], answer["tally"]["stopped"], answer["tally"]["gave_up"]) == ("failed", 1, 1)
+    assert world.batches.calls == []
+    assert world.aws.queues == {}
+
+
+def test_a_command_that_expires_while_huawei_fails_is_over_and_not_to_be_tried_again() -> None:
+    world = World(targets=1)
+    world.batches.disturb = always(PASSING)
+    answer = world.call(stop("d0", expires_at=at(10)))
+    assert answer["status"] == "failed"
+    assert [each["result"] for each in answer["results"]] == ["gave_up"]
+    assert world.clock.seconds < 15, "waited for what may not be sent"
+    assert world.statuses == ["failed"]
+
+
+def test_a_command_that_expires_before_it_had_a_turn_is_expired() -> None:
+    world = World(targets=1, seconds=2)
+    throttled = world.batch_pace.begin(world.clock.deadline())
+    assert throttled is not None
+    world.batch_pace.end(throttled, world.clock.deadline(), throttled=True, retry_after=4.0)
+    answer = world.call(stop("d0", expires_at=at(3)))
+    assert answer["status"] == "expired"
+    assert world.batches.calls == []
+
+
+def test_what_is_no_command_is_rejected_on_the_bus_and_never_to_be_tried_again() -> None:
+    world = World()
+    event = stop(command_id="c-9", extra=1)
+    with pytest.raises(CommandRejected, match=r"targets: .*extra: ") as raised:
+        world.call(event)
+    assert len(str(raised.value)) <= LONGEST_REASON
+    (outcome,) = world.aws.events
+    assert (outcome["status"], outcome["command_id"]) == ("rejected", "c-9")
+    assert [each["loc"] for each in outcome["errors"]] == ["targets", "extra"]
+    assert world.batches.calls == []
+    with pytest.raises(CommandRejected):
+        world.call(dict(reversed(event.items())))
+    assert world.aws.events[1]["outcome_id"] == outcome["outcome_id"], "the same input is the same outcome"
+
+
+@pytest.mark.parametrize("event", [None, [], "stop", 1, {}, {"Records": []}, {"detail": {"command": "stop_task"}}])
+def test_whatever_else_is_called_with_is_rejected_under_a_new_name(event: object) -> None:
+    world = World()
+    with pytest.raises(CommandRejected):
+        world.call(event)
+    assert [(each["status"], each["command_id"]) for each in world.aws.events] == [("rejected", "new-1")]
+
+
+def test_the_text_of_a_rejection_is_short_however_much_is_wrong() -> None:
+    world = World()
+    with pytest.raises(CommandRejected) as raised:
+        world.call({"command": "stop_task"} | {f"{number:x>100}": 1 for number in range(500)})
+    assert len(str(raised.value)) == LONGEST_REASON
+
+
+def test_stop_all_is_rejected_unless_this_deployment_lets_it_through() -> None:
+    everything = {"command": "stop_targets", "task_id": BATCH.task_id, "all_targets": True}
+    guarded = World(targets=2)
+    with pytest.raises(CommandRejected, match="all_targets: ALLOW_STOP_ALL is not true"):
+        guarded.call(everything)
+    assert guarded.statuses == ["rejected"]
+    assert guarded.batches.calls == []
+
+    open_world = World(targets=2, ALLOW_STOP_ALL="true")
+    assert open_world.call(everything)["tally"]["stopped"] == 3
+    assert [type(call) for call in open_world.batches.calls] == [StopAll]
+
+
+def test_a_fault_of_the_deployment_is_raised_once_what_was_found_out_is_on_the_bus() -> None:
+    world = World(targets=150)
+    fault = DeploymentFault("the key was refused")
+    world.batches.disturb = lambda asked: _raise(fault) if "d100" in _targets(asked) else {}
+    with pytest.raises(DeploymentFault, match="refused"):
+        world.call(stop(*(f"d{n}" for n in range(150))))
+    assert [(event["status"], event["tally"]["stopped"]) for event in world.aws.events] == [("in_progress", 100)]
+    assert world.telemetry.told == [fault]
+
+
+def test_a_fault_in_a_later_look_ends_the_invocation_too() -> None:
+    """A no that could not be looked at again is unfinished; but there is no sense in a next round."""
+    world = World(targets=1)
+    fault = DeploymentFault("the key was refused")
+    answers: list[Mapping[str, Finding] | None] = [
+        {"d0": Finding(Verdict.UNCLEAR, "IOTDA.999999", "no")},
+        {"d0": Finding(Verdict.RUNS)},
+        None,
+    ]
+    world.batches.disturb = lambda _: answers.pop(0) or _raise(fault)
+    with pytest.raises(DeploymentFault):
+        world.call(stop("d0"))
+    assert answers == []
+
+
+def test_an_error_of_our_own_is_logged_and_raised_once_what_was_found_out_is_on_the_bus() -> None:
+    world = World(targets=150)
+    error = ZeroDivisionError("ours")
+    world.batches.disturb = lambda asked: _raise(error) if "d100" in _targets(asked) else {}
+    with pytest.raises(ZeroDivisionError):
+        world.call(stop(*(f"d{n}" for n in range(150))))
+    assert world.statuses == ["in_progress"]
+    assert world.telemetry.told == [error]
+
+
+def _raise(error: Exception) -> Mapping[str, Finding]:
+    raise error
+
+
+@pytest.mark.parametrize(
+    "event", [stop("d0"), stop("d0", expires_at="2020-01-01T00:00:00Z"), stop()], ids=["done", "expired", "rejected"]
+)
+def test_nothing_is_answered_as_done_that_is_not_on_the_bus(event: dict[str, Any]) -> None:
+    world = World(targets=1)
+    world.aws.refuse = lambda _: "InternalFailure: lost"
+    with pytest.raises(PublishingFailed, match="InternalFailure: lost"):
+        world.call(event)
+    assert world.telemetry.published == []
+    world.aws.error = AwsRefused(
+        service="EventBridge", operation="PutEvents", code="AccessDenied", message="no", mend="the role"
+    )
+    with pytest.raises(DeploymentFault, match="OUTCOME_BUS_NAME"):
+        world.call(event)
+    assert [type(each) for each in world.telemetry.told] == [DeploymentFault]
+
+
+def test_a_call_again_after_lost_events_repeats_them_by_the_same_names() -> None:
+    world = World(targets=250)
+    targets = [f"d{n}" for n in range(250)]
+    lost: list[str] = []
+
+    def lose_the_second(event: BusEvent | Message) -> str | None:
+        assert isinstance(event, BusEvent)
+        if lost or '"tally":{"stopped":200' not in event.detail:
+            return None
+        lost.append(json.loads(event.detail)["outcome_id"])
+        return "InternalFailure: lost"
+
+    world.aws.refuse = lose_the_second
+    with pytest.raises(PublishingFailed):
+        world.call(stop(*targets))
+    first = [event["outcome_id"] for event in world.aws.events]
+    answer = world.call(stop(*targets))
+    assert (answer["status"], answer["tally"]["already_ended"]) == ("succeeded", 250)
+    again = [event["outcome_id"] for event in world.aws.events[2:]]
+    assert again == [first[0], *lost, first[1]]
+
+
+def test_each_service_has_its_own_pace() -> None:
+    world = World(targets=1)
+    world.checks.disturb = always(Finding(Verdict.UNFINISHED, "APIGW.0308", "throttled", throttled=True))
+    with pytest.raises(HuaweiUnavailable):
+        world.call({"command": "stop_task", "task_id": CHECK.task_id, "expires_at": at(100_000)})
+    before = world.clock.seconds
+    assert world.call(stop("d0"))["status"] == "succeeded"
+    assert world.clock.seconds == before
