@@ -1,7 +1,8 @@
 """`python -m local.demo`: the whole of Stopline on this machine, from messages to outcomes, and whether it is right.
 
 The artifact that is deployed, the template that is deployed, stand-ins for AWS and for Huawei Cloud, and the messages
-of `events/commands`. The exit status is 0 only if every command came to what the contract says, Huawei Cloud saw only
+of `events/`: commands through the queues and the topic, a sweep as a timer starts it, a command through the state
+machine. The exit status is 0 only if every command came to what the contract says, Huawei Cloud saw only
 what it may see, what could not be understood lies in the dead-letter queues with its body intact, and nothing is left
 in the queues; else it is 1, and what differs is printed. Ctrl-C ends it with 130 and leaves nothing behind.
 
@@ -18,6 +19,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import batched
 from typing import TYPE_CHECKING, Any, Final
@@ -27,8 +29,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from local.build import BuildFailed, build
 from local.huawei import PROJECT_ID, AccessKey, HuaweiStandIn
-from local.messages import Message, folding_messages, other_messages, scenario
-from local.report import DeadLetter, HuaweiSaw, Result, Seen, show
+from local.messages import (
+    SWEEP_FINDS,
+    Message,
+    folding_messages,
+    other_messages,
+    scenario,
+    sweep_message,
+    workflow_message,
+)
+from local.report import DeadLetter, HuaweiSaw, Result, Seen, Workflow, show
 from local.stack import LocalStack, StackFailed
 
 if TYPE_CHECKING:
@@ -44,7 +54,7 @@ MESSAGES_A_DELIVERY: Final = 10  # of the stand-in; AWS would wait a second and 
 
 _QUEUES: Final = ("StopTaskQueue", "StopTargetsQueue")
 _DEAD_LETTER_QUEUES: Final = ("StopTaskDeadLetterQueue", "StopTargetsDeadLetterQueue")
-_FUNCTIONS: Final = ("StopTaskFunction", "StopTargetsFunction")
+_FUNCTIONS: Final = ("StopTaskFunction", "StopTargetsFunction", "SweepStaleTasksFunction", "StopInWorkflowFunction")
 _STOPS: Final = ("stop_check_task", "stop_batch_task")
 _INTERRUPTED: Final = 130
 
@@ -59,6 +69,7 @@ class Demo:
         self._sent: dict[str, tuple[Message, float]] = {}
         self._events: dict[str, list[dict[str, Any]]] = {}
         self._final_at: dict[str, float] = {}
+        self._reports: list[dict[str, Any]] = []
 
     def run(self) -> Result:
         """Build, deploy, send, watch and compare. Raises `BuildFailed` or `StackFailed`."""
@@ -80,9 +91,12 @@ class Demo:
                         "HUAWEICLOUD_KEYS_IN_ENVIRONMENT": "true",
                     },
                 )
-            with self._step("stop the work"):
+            with self._step("stop the work"), ThreadPoolExecutor(max_workers=1) as beside:
                 self._send_all(stack)
+                self._sweep(stack, sweep_message())
+                workflow = beside.submit(self._run_workflow, stack, workflow_message())
                 self._watch(stack)
+                workflow.result()
             self._take_stock(stack, huawei)
         return self._result
 
@@ -106,6 +120,15 @@ class Demo:
         self._send(stack, folding_messages())
         stack.listen("StopTargetsFunction", enabled=True)
         self._send(stack, other_messages())
+
+    def _sweep(self, stack: LocalStack, message: Message) -> None:
+        self._sent[message.command_id or ""] = (message, time.monotonic())
+        self._result.sweep = stack.invoke(message.way, json.loads(message.body))
+
+    def _run_workflow(self, stack: LocalStack, message: Message) -> None:
+        self._sent[message.command_id or ""] = (message, time.monotonic())
+        execution = stack.run_workflow(json.loads(message.body))
+        self._result.workflow = Workflow(execution.status, execution.states, execution.output)
 
     def _send(self, stack: LocalStack, messages: Sequence[Message]) -> None:
         for way in dict.fromkeys(message.way for message in messages):
@@ -161,7 +184,11 @@ class Demo:
             QueueUrl=stack.outcome_queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=wait
         ).get("Messages", [])
         for message in received:
-            outcome = json.loads(message["Body"])["detail"]
+            event = json.loads(message["Body"])
+            outcome = event["detail"]
+            if event["detail-type"] == "Sweep Completed":
+                self._reports.append(outcome)
+                continue
             command_id = outcome["command_id"]
             self._events.setdefault(command_id, []).append(outcome)
             if outcome["status"] != "in_progress":
@@ -185,6 +212,8 @@ class Demo:
             *(f"{command_id}: no such command was sent" for command_id in self._events.keys() - self._sent.keys()),
             *_differences_at_huawei(result.huawei, records, [message for message, _ in self._sent.values()]),
             *self._differences_set_aside(),
+            *self._differences_of_the_sweep(),
+            *self._differences_of_the_workflow(),
             *(f"{queue}: {count} messages are left" for queue, count in result.left.items()),
         ]
         if result.differences:
@@ -219,6 +248,7 @@ class Demo:
             ("events", seen.expected.events, seen.events),
             ("stop calls", seen.expected.calls, seen.calls),
             ("final events", 1, sum(event["status"] != "in_progress" for event in events)),
+            ("confirmed", {seen.expected.confirmed}, {e["confirmed"] for e in events if e["status"] != "in_progress"}),
         ):
             if expected != found:
                 yield f"{seen.command_id}: {what} {expected} expected, {found} found"
@@ -234,6 +264,19 @@ class Demo:
         for letter in self._result.dead_letters:
             if not letter.intact or not letter.failure_reason:
                 yield f"{letter.queue}: a body that was changed, or no failure_reason: {letter.body[:60]!r}"
+
+    def _differences_of_the_sweep(self) -> Iterator[str]:
+        answer = self._result.sweep
+        if self._reports != [answer]:
+            yield f"the sweep: {len(self._reports)} reports on the bus, or not what it answered"
+        for name, expected in SWEEP_FINDS.items():
+            if answer[name] != expected:
+                yield f"the sweep: {name} {expected} expected, {answer[name]} found"
+
+    def _differences_of_the_workflow(self) -> Iterator[str]:
+        ran = self._result.workflow
+        if ran is None or ran.status != "SUCCEEDED" or ran.output["status"] != "succeeded":
+            yield f"the workflow: success expected, {ran} found"
 
 
 def _differences_at_huawei(saw: HuaweiSaw, records: Sequence[Record], messages: Sequence[Message]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What the demo sends, out of `events/commands`, and what must become of it by the contract."""
+"""What the demo sends, out of `events/`, and what must become of it by the contract."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ from local.huawei import BatchTask, CheckTask, Scenario
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COMMANDS: Final = Path(__file__).parent.parent / "events" / "commands"
+EVENTS: Final = Path(__file__).parent.parent / "events"
 ONE_TARGET_MESSAGES: Final = 40
 
 _NAMED_TARGETS: Final = 250
 _BIG_BATCH: Final = "5f1ac5c3e4b0"
 _SMALL_BATCH: Final = "5f1ac5c3e4b1"
+_STALE_BATCH: Final = "5f1ac5c3e4b2"
+_PROTECTED_BATCH: Final = "5f1ac5c3e4b3"
+_WORKFLOW_BATCH: Final = "5f1ac5c3e4b4"
+_STALE_SINCE: Final = "20261101T000000Z"
 
-type Way = Literal["StopTaskQueue", "StopTargetsQueue", "StopCommandsTopic"]
-"""Where a message is sent, by logical id."""
+type Way = Literal["StopTaskQueue", "StopTargetsQueue", "StopCommandsTopic", "SweepStaleTasksFunction", "StopWorkflow"]
+"""Where a message is sent, by logical id: a queue, the topic, a function as a timer invokes it, a state machine."""
+
+SWEEP_FINDS: Final = {"stale": 1, "protected": 1, "unknown_age": 0, "refused": False, "sent": 1}
+"""What the report of the demo's sweep must say; how many tasks are listed depends on what was stopped before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +36,8 @@ class Expected:
     """What a command must come to.
 
     `tally` leaves out what is 0; `events` counts all its events; `calls` the stop calls to Huawei Cloud that name one
-    of its targets; `set_aside` says that its message must be in the dead-letter queue.
+    of its targets; `set_aside` says that its message must be in the dead-letter queue; `confirmed` is what its final
+    event says.
     """
 
     status: str
@@ -37,6 +45,7 @@ class Expected:
     events: int = 1
     calls: int = 0
     set_aside: bool = False
+    confirmed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,7 @@ def folding_messages() -> list[Message]:
         "StopTargetsQueue",
         Expected("succeeded", {"stopped": 250}, events=3, calls=3),
     )
-    one = json.loads((COMMANDS / "stop-one-target.json").read_text())
+    one = json.loads(_text("commands/stop-one-target.json"))
     ones = [
         _message_of(
             f"{ONE_TARGET_MESSAGES} messages of one target each",
@@ -115,9 +124,39 @@ def other_messages() -> list[Message]:
         ),
         _message("a command that came too late", "expired.json", "StopTargetsQueue", Expected("expired")),
         _message("a stop of everything", "stop-all.json", "StopTargetsQueue", set_aside),
+        _message(
+            "a running check, confirmed",
+            "stop-and-confirm.json",
+            "StopTaskQueue",
+            Expected("succeeded", {"stopped": 1}, calls=1, confirmed=True),
+        ),
         _message("a field that does not exist", "bad-field.json", "StopTargetsQueue", set_aside),
         _message("no JSON at all", "not-json.txt", "StopTaskQueue", set_aside),
     ]
+
+
+def sweep_message() -> Message:
+    """Give the sweep that finds one stale batch task; its outcome is that of the command which it sends."""
+    sweep = json.loads(_text("sweeps/batch-tasks.json"))
+    return Message(
+        title="a sweep: what runs since weeks",
+        body=json.dumps(sweep | {"dry_run": False}),
+        way="SweepStaleTasksFunction",
+        expected=Expected("succeeded", {"stopped": 3}, calls=1),
+        command_id=f"sweep:{_STALE_BATCH}:{_STALE_SINCE}:0",
+        task_id=_STALE_BATCH,
+        targets=frozenset(device(number) for number in (310, 311, 312)),
+    )
+
+
+def workflow_message() -> Message:
+    """Give the command that a state machine carries out, which confirms it unless it says otherwise."""
+    return _message_of(
+        "two targets, by a workflow",
+        _text("workflow/stop-targets.json"),
+        "StopWorkflow",
+        Expected("succeeded", {"stopped": 2}, calls=1, confirmed=True),
+    )
 
 
 def scenario() -> Scenario:
@@ -128,6 +167,8 @@ def scenario() -> Scenario:
             "check_tasks": [
                 CheckTask(task_id="2b31ed520a1b4c5d8e9fedb6e57a0b1c"),
                 CheckTask(task_id="7c05be8811f24a6b9d3e5a4f0c1b2d3e"),
+                # Its stop shows at the second read: the first confirmation comes too early.
+                CheckTask(task_id="9d16cf9922a35b7c8e4f6b5a1d2c3e4f", stop_reads=1),
             ],
             "batch_tasks": [
                 BatchTask(
@@ -137,13 +178,29 @@ def scenario() -> Scenario:
                 BatchTask.model_validate(
                     {"task_id": _SMALL_BATCH, "subtasks": running | {device(301): "Success"}},
                 ),
+                BatchTask(
+                    task_id=_STALE_BATCH,
+                    targets=tuple(device(number) for number in (310, 311, 312)),
+                    create_time=_STALE_SINCE,
+                ),
+                BatchTask(
+                    task_id=_PROTECTED_BATCH,
+                    task_name="release-42",
+                    targets=(device(320),),
+                    create_time=_STALE_SINCE,
+                ),
+                BatchTask(task_id=_WORKFLOW_BATCH, targets=(device(330), device(331))),
             ],
         }
     )
 
 
 def _message(title: str, file: str, way: Way, expected: Expected) -> Message:
-    return _message_of(title, (COMMANDS / file).read_text(), way, expected)
+    return _message_of(title, _text(f"commands/{file}"), way, expected)
+
+
+def _text(file: str) -> str:
+    return (EVENTS / file).read_text()
 
 
 def _message_of(title: str, body: str, way: Way, expected: Expected) -> Message:

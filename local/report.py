@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
 
@@ -54,13 +54,27 @@ class DeadLetter:
     intact: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """A run of the state machine: how it ended, the states that it went through, and what it gave."""
+
+    status: str
+    states: list[str]
+    output: Any
+
+
 @dataclass(slots=True)
 class Result:
-    """All that the demo found out. `seconds`: of each step; `left`: messages still in the queues."""
+    """All that the demo found out.
+
+    `seconds`: of each step; `left`: messages still in the queues; `sweep`: the report of the sweep.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     commands: list[Seen] = field(default_factory=list)
     huawei: HuaweiSaw | None = None
+    sweep: dict[str, Any] = field(default_factory=dict)
+    workflow: Workflow | None = None
     dead_letters: list[DeadLetter] = field(default_factory=list)
     left: dict[str, int] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
@@ -104,6 +118,11 @@ def show(result: Result, console: Console) -> None:
         console.print(f"  targets a stop call: {', '.join(map(str, saw.targets_a_call))}")
         console.print(f"  signatures: {_words(saw.signatures)}; {saw.authentication_failures} wrong")
         console.print(f"  violations: {_words(saw.violations) or 'none'}; still running: {len(saw.running)}")
+    if sweep := result.sweep:
+        counts = {name: sweep[name] for name in ("scanned", "stale", "protected", "unknown_age", "sent")}
+        console.print(f"The sweep found: {_words(counts)}")
+    if ran := result.workflow:
+        console.print(f"The workflow went: {' → '.join(ran.states)}; {ran.status}")
     console.print("Dead-letter queues:")
     for letter in result.dead_letters:
         body = "body intact" if letter.intact else "BODY CHANGED"

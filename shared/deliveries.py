@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from shared.commands import Command, InvalidCommand, StopTargets, known_of, read_command
+from shared.commands import Command, InvalidCommand, read_command
 from shared.envelopes import payload_of, read_delivery
 from shared.execution import Patience, Service, execute
-from shared.outcomes import FieldError
 from shared.planning import plan
-from shared.publishing import FAILURE_REASON, Parcel, Publisher, dead_letter, remainder_message
-from shared.settlement import Done, GoesOn, LeftToSqs, Settlement, Undone, expire, reject, settle, settle_late
+from shared.publishing import FAILURE_REASON, Parcel, Publisher, before_publishing, dead_letter, remainder_message
+from shared.settlement import Done, GoesOn, LeftOpen, Settlement, Undone, expire, reject, settle, settle_late
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,15 +26,6 @@ if TYPE_CHECKING:
     from shared.pace import Pace
     from shared.settings import QueueFunctionSettings
     from shared.telemetry import Telemetry
-
-PUBLISHING_SHARE: Final = 0.25
-"""Part of the invocation's time that is kept for publishing at most."""
-
-PUBLISHING_RESERVE: Final = 10.0
-"""Seconds that are enough to publish what a usual delivery brings."""
-
-SETTLED_A_SECOND: Final = 10_000
-"""Targets that are settled and published in a second, at the least; larger deliveries need more time for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +70,11 @@ class Deliveries:
         messages = read_delivery(event, now=self._patience.now())
         parcels, accepted = self._read_all(messages)
         targets = sum(len(each.command.asked) for each in accepted.values())
-        reserve = PUBLISHING_RESERVE + targets / SETTLED_A_SECOND
         findings = execute(
             plan(each.as_planned for each in accepted.values()),
             service=self._service,
             pace=self._pace,
-            deadline=deadline.less(min(reserve, PUBLISHING_SHARE * deadline.remaining())),
+            deadline=before_publishing(deadline, targets=targets),
             patience=self._patience,
         )
         self._telemetry.defects(findings.errors)
@@ -116,7 +105,7 @@ class Deliveries:
                     payload_of(message),
                     defaults=self._settings.defaults(command_id=message.message_id, requested_at=message.sent_at),
                 )
-                self._guard(command)
+                self._settings.guard(command)
                 if not command.has_expired(now):
                     accepted[message] = Accepted(command, is_late=False)
                 elif message.is_repeat and command.attempt == 1 and message.sent_at < command.expires_at:
@@ -130,16 +119,6 @@ class Deliveries:
             except Exception as error:  # noqa: BLE001 - the edge of one record, which goes back to SQS
                 parcels.append(self._broken(message, error))
         return parcels, accepted
-
-    def _guard(self, command: Command) -> None:
-        """Refuse what this queue or this deployment does not take; raises `InvalidCommand`."""
-        if command.command != self._settings.kind:
-            forbidden = FieldError(loc="command", msg=f"this queue takes {self._settings.kind} only")
-        elif isinstance(command, StopTargets) and command.all_targets and not self._settings.lets_stop_all:
-            forbidden = FieldError(loc="all_targets", msg="ALLOW_STOP_ALL is not true in this deployment")
-        else:
-            return
-        raise InvalidCommand((forbidden,), known_of(command))
 
     def _settle(self, message: Incoming, accepted: Accepted, findings: Findings) -> Parcel:
         now = self._patience.now()
@@ -170,7 +149,7 @@ class Deliveries:
                 return Parcel(message.message_id, outcomes, send, withheld=None, remainder=remainder)
             case Undone(outcomes, left, failure_reason):
                 return self._to_dead_letters(message, outcomes, left.to_message(), failure_reason)
-            case LeftToSqs(outcomes):
+            case LeftOpen(outcomes):
                 return Parcel(message.message_id, outcomes, send=None, withheld="not the command's fault")
         assert_never(settlement)
 

@@ -20,6 +20,15 @@ LARGEST_MESSAGE: Final = 1_048_576
 """Bytes of body and attributes that one SQS message holds
 (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html)."""
 
+PUBLISHING_SHARE: Final = 0.25
+"""Part of the invocation's time that is kept for publishing at most."""
+
+PUBLISHING_RESERVE: Final = 10.0
+"""Seconds that are enough to publish what a usual delivery brings."""
+
+SETTLED_A_SECOND: Final = 10_000
+"""Targets that are settled and published in a second, at the least; larger deliveries need more time for it."""
+
 FAILURE_REASON: Final = "failure_reason"
 """The message attribute that says why a message is in the dead-letter queue."""
 
@@ -41,6 +50,12 @@ class Queues(Protocol):
 
     def send_messages(self, queue_url: str, messages: Sequence[Message], *, deadline: Deadline) -> Mapping[int, str]:
         """Send; give the indexes of those that could not be sent, with the reason."""
+
+
+def before_publishing(deadline: Deadline, *, targets: int) -> Deadline:
+    """Give the deadline of all that comes before: it leaves the time to settle and publish so many targets."""
+    reserve = PUBLISHING_RESERVE + targets / SETTLED_A_SECOND
+    return deadline.less(min(reserve, PUBLISHING_SHARE * deadline.remaining()))
 
 
 @dataclass(frozen=True, slots=True)

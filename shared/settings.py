@@ -23,11 +23,14 @@ from pydantic import (
     model_validator,
 )
 
-from shared.commands import Defaults, InstanceId, ProjectId
+from shared.commands import Defaults, InstanceId, InvalidCommand, ProjectId, StopTargets, known_of
 from shared.errors import DeploymentFault
+from shared.outcomes import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from shared.commands import Command
 
 
 _ENDPOINT: Final = re.compile(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?/?", re.ASCII)
@@ -132,6 +135,11 @@ class CommandSettings(FunctionSettings):
         """Whether `all_targets` is let through."""
         return False
 
+    def guard(self, command: Command) -> None:
+        """Refuse what this deployment does not let through; raises `InvalidCommand`."""
+        if isinstance(command, StopTargets) and command.all_targets and not self.lets_stop_all:
+            raise _forbidden(command, "all_targets", "ALLOW_STOP_ALL is not true in this deployment")
+
     def defaults(self, *, command_id: str, requested_at: datetime) -> Defaults:
         """Give what a command means by what it leaves out, if it came with this id and at this time."""
         return Defaults(
@@ -166,6 +174,12 @@ class QueueFunctionSettings(CommandSettings, ABC):
     command_queue_url: str = Field(alias="COMMAND_QUEUE_URL")
     dead_letter_queue_url: str = Field(alias="DEAD_LETTER_QUEUE_URL")
 
+    def guard(self, command: Command) -> None:
+        """Refuse what this queue or this deployment does not take; raises `InvalidCommand`."""
+        if command.command != self.kind:
+            raise _forbidden(command, "command", f"this queue takes {self.kind} only")
+        super().guard(command)
+
 
 class StopTaskSettings(_OfCodeArtsCheck, QueueFunctionSettings):
     """What `stop_task` needs."""
@@ -189,6 +203,10 @@ class SweepStaleTasksSettings(_OfCodeArtsCheck, _OfIoTDA):
     stop_task_queue_url: str = Field(alias="STOP_TASK_QUEUE_URL")
     stop_targets_queue_url: str = Field(alias="STOP_TARGETS_QUEUE_URL")
     sightings_table_name: str | None = Field(None, alias="SIGHTINGS_TABLE_NAME")
+
+
+def _forbidden(command: Command, loc: str, msg: str) -> InvalidCommand:
+    return InvalidCommand((FieldError(loc=loc, msg=msg),), known_of(command))
 
 
 def read_settings[S: BaseModel](model: type[S], environment: Mapping[str, str]) -> S:

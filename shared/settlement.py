@@ -75,13 +75,13 @@ class Undone:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftToSqs:
-    """Not the command's fault: what is known is told, and the message is not acknowledged, so it comes again."""
+class LeftOpen:
+    """Not the command's fault: what is known is told, and whoever sent it is to send it again, as SQS does."""
 
     outcomes: tuple[Outcome, ...]
 
 
-type Settlement = Done | GoesOn | Undone | LeftToSqs
+type Settlement = Done | GoesOn | Undone | LeftOpen
 
 type _Ends = dict[str, tuple[Result, Finding | None]]
 type _Unfinished = Mapping[str, tuple[Unfinished, Finding | None]]
@@ -97,7 +97,7 @@ def settle(command: Command, findings: Findings, *, now: datetime, max_attempts:
     if not unfinished:
         return Done(_tell(command, ends, now=now, final=True))
     if any(why is Unfinished.UNKNOWN for why, _ in unfinished.values()):
-        return LeftToSqs(_tell(command, ends, now=now, final=False))
+        return LeftOpen(_tell(command, ends, now=now, final=False))
     # Confirmation has its own count: a stop that was taken at the last attempt is read before it is given up.
     begins_to_wait = all(why is Unfinished.AWAITING for why, _ in unfinished.values()) and any(
         finding is not None and finding.verdict is Verdict.TAKEN for _, finding in unfinished.values()
@@ -171,7 +171,7 @@ def settle_late(command: Command, findings: Findings, *, now: datetime) -> Settl
     """
     states = findings.read.get(task_of(command), {})
     if not states.keys() >= set(command.asked):
-        return LeftToSqs(())
+        return LeftOpen(())
     found = {target: states[target] for target in command.asked}
     ends, unfinished = _parted({target: (_OF_A_LATE_REPEAT[each.verdict], each) for target, each in found.items()})
     if not unfinished:

@@ -12,15 +12,14 @@ from datetime import timedelta
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from shared.commands import InvalidCommand, StopTargets, StopTask, known_of, read_command
-from shared.deliveries import PUBLISHING_RESERVE, PUBLISHING_SHARE, SETTLED_A_SECOND
+from shared.commands import InvalidCommand, StopTask, read_command
 from shared.errors import CommandRejected, HuaweiUnavailable, PublishingFailed
 from shared.execution import execute
 from shared.findings import Verdict
-from shared.outcomes import RESULTS_PER_EVENT, FieldError, Result
+from shared.outcomes import RESULTS_PER_EVENT, Result
 from shared.planning import plan
-from shared.publishing import Parcel
-from shared.settlement import Done, GoesOn, LeftToSqs, Undone, expire, reject, settle
+from shared.publishing import Parcel, before_publishing
+from shared.settlement import Done, GoesOn, LeftOpen, Undone, expire, reject, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,18 +97,12 @@ class Workflow:
         now = self._patience.now()
         try:
             command = read_command(event, defaults=self._settings.defaults(command_id=self._new_id(), requested_at=now))
-            self._guard(command)
+            self._settings.guard(command)
         except InvalidCommand as invalid:
             rejection = reject(invalid.known, invalid.errors, body=json.dumps(event, sort_keys=True), now=now)
             self._publish((rejection,), deadline)
             raise CommandRejected(str(invalid)[:LONGEST_REASON]) from None
         return self._carry_out(command, deadline)
-
-    def _guard(self, command: Command) -> None:
-        """Refuse what this deployment does not take; raises `InvalidCommand`."""
-        if isinstance(command, StopTargets) and command.all_targets and not self._settings.lets_stop_all:
-            forbidden = FieldError(loc="all_targets", msg="ALLOW_STOP_ALL is not true in this deployment")
-            raise InvalidCommand((forbidden,), known_of(command))
 
     def _carry_out(self, command: Command, deadline: Deadline) -> dict[str, Any]:
         shown: tuple[TargetResult, ...] = ()
@@ -131,9 +124,9 @@ class Workflow:
             match settlement:
                 case Done(outcomes) | Undone(outcomes):
                     return _answer(outcomes[-1], shown)
-                case LeftToSqs() | GoesOn() if findings.fault is not None:
+                case LeftOpen() | GoesOn() if findings.fault is not None:
                     raise findings.fault
-                case LeftToSqs():
+                case LeftOpen():
                     raise findings.errors[0]  # what else keeps a target from being found out about
                 case GoesOn(_, remainder, delay_seconds):
                     command = remainder
@@ -154,12 +147,11 @@ class Workflow:
 
     def _execute(self, command: Command, deadline: Deadline) -> Findings:
         paced = self._check_tasks if isinstance(command, StopTask) else self._batch_tasks
-        reserve = PUBLISHING_RESERVE + len(command.asked) / SETTLED_A_SECOND
         findings = execute(
             plan((command,)),
             service=paced.service,
             pace=paced.pace,
-            deadline=deadline.less(min(reserve, PUBLISHING_SHARE * deadline.remaining())),
+            deadline=before_publishing(deadline, targets=len(command.asked)),
             patience=self._patience,
         )
         self._telemetry.asked(calls=findings.calls, throttles=findings.throttles)

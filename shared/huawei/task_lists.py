@@ -37,7 +37,7 @@ LEAST_CHECK_TASKS_PER_PAGE: Final = 50
 """Fewest that are asked for; pages differ in size so that they overlap."""
 
 OVERLAP: Final = 10
-"""Rows, at least, that a page of check tasks repeats of those before it: so many tasks may be deleted, between two
+"""Rows, at least, that a page of check tasks repeats of those before it: fewer than these may be deleted, between two
 requests, before rows must be read again."""
 
 PER_PAGE: Final = 50
@@ -386,22 +386,20 @@ class _Scroll:
     def take(self, ids: Sequence[str | None], *, total: int | None) -> bool:
         """Take the answer, `None` for each row without a readable id; say whether the list has been read to its end."""
         row, limit = self._window()
+        begins, place = row, self._place(ids)
         if row == 0:
             self._counts_rows = False  # to be found out by the next page
-            begins = 0
-        elif (place := self._place(ids)) is None:
+        elif place is None:
             self._reached = max(0, row - CHECK_TASKS_PER_PAGE)
             self.idle += 1
             return False
-        elif place < row // 2:
+        elif place < row // 2 and not self._counts_rows:
+            begins, _ = self.following()  # what was meant as the number of a page was taken as a row's
             self._counts_rows = True
-            begins = place
-        else:
-            begins = row
         known = len(self._places)
         self._places |= {each: begins + number for number, each in enumerate(ids) if each is not None}
         self._unreadable += ids.count(None)
-        self._reached = max(self._reached, begins + len(ids))
+        self._reached = begins + len(ids)
         self.idle = 0 if len(self._places) > known else self.idle + 1
         if total is not None:
             self._least_total = total if self._least_total is None else min(total, self._least_total)

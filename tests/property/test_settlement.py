@@ -14,7 +14,7 @@ from shared.commands import ALL_TARGETS, Command, read_command
 from shared.findings import Finding, Findings, Verdict
 from shared.outcomes import Outcome, Status
 from shared.planning import task_of, to_read
-from shared.settlement import Done, GoesOn, LeftToSqs, Settlement, Undone, delay_before, expire, settle
+from shared.settlement import Done, GoesOn, LeftOpen, Settlement, Undone, delay_before, expire, settle
 from tests.fakes import NOW, defaults
 from tests.strategies import commands
 
@@ -147,7 +147,7 @@ def test_a_repeat_that_finds_all_stopped_gives_the_same_names(command: Command, 
 @given(commands())
 def test_what_was_not_found_out_leaves_the_message_to_sqs(command: Command) -> None:
     settlement = settle(command, Findings(), now=NOW, max_attempts=8, jitter=0.5)
-    assert settlement == LeftToSqs(())
+    assert settlement == LeftOpen(())
 
 
 @given(commands())

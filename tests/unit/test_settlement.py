@@ -11,7 +11,7 @@ from shared.commands import Command, Known, read_command
 from shared.findings import Finding, Findings, Verdict
 from shared.outcomes import FieldError, Outcome
 from shared.planning import task_of
-from shared.settlement import Done, GoesOn, LeftToSqs, Undone, expire, reject, settle, settle_late
+from shared.settlement import Done, GoesOn, LeftOpen, Undone, expire, reject, settle, settle_late
 from tests.fakes import BATCH, NOW, defaults
 
 
@@ -157,7 +157,7 @@ def test_an_unclear_answer_on_a_listed_target_that_cannot_be_read_leaves_the_mes
     asked = command()
     found = {task_of(asked): {"d1": Finding(Verdict.TAKEN)}}  # what the execution leaves of "*", d1 and an unread d2
     settlement = settle(asked, Findings(whole=found), now=NOW, max_attempts=8, jitter=0.5)
-    assert isinstance(settlement, LeftToSqs)
+    assert isinstance(settlement, LeftOpen)
     assert [result.target for result in settlement.outcomes[0].results] == ["d1"]
 
 
