@@ -39,6 +39,10 @@ DELIVERIES: Final = ("tests/unit/test_deliveries.py",)
 EXECUTION: Final = ("tests/unit/test_execution.py",)
 PACE: Final = ("tests/unit/test_pace.py", "tests/unit/test_quota.py")
 COMMANDS: Final = ("tests/unit/test_commands.py",)
+CONFIRM: Final = ("tests/unit/test_confirmed_stops.py",)
+SWEEP: Final = ("tests/unit/test_staleness.py", "tests/unit/test_sightings.py", "tests/unit/test_sweeping.py")
+LISTS: Final = ("tests/unit/test_task_lists.py",)
+WORKFLOW: Final = ("tests/unit/test_workflow.py",)
 
 MUTANTS: Final = (
     Mutant(
@@ -79,7 +83,7 @@ MUTANTS: Final = (
         "shared/commands.py",
         "targets = tuple(target for target in self.targets if target in unfinished)",
         "targets = self.targets",
-        SETTLEMENT,
+        COMMANDS,
     ),
     Mutant(
         "2 only what is unfinished: a retry sends the whole call again",
@@ -231,7 +235,7 @@ MUTANTS: Final = (
     Mutant(
         "7 the deployment's fault: refused credentials end in a remainder",
         "shared/settlement.py",
-        "return LeftToSqs(_tell(command, ends, now=now, final=False))",
+        "return LeftOpen(_tell(command, ends, now=now, final=False))",
         "pass",
         DELIVERIES,
     ),
@@ -319,6 +323,150 @@ MUTANTS: Final = (
         "self._fault = fault\n        except",
         "self._ignored = fault\n        except",
         EXECUTION,
+    ),
+    Mutant(
+        "8 sweep: a run is stopped before it is old enough",
+        "shared/staleness.py",
+        "now - task.age.running_since < older_than",
+        "now - task.age.running_since < older_than / 2",
+        SWEEP,
+    ),
+    Mutant(
+        "8 sweep: a run that is just old enough is missed",
+        "shared/staleness.py",
+        "now - task.age.running_since < older_than",
+        "now - task.age.running_since <= older_than",
+        SWEEP,
+    ),
+    Mutant(
+        "8 sweep: a pattern protects only by the name",
+        "shared/staleness.py",
+        'for name in (task.task_id, task.task_name or "")',
+        'for name in (task.task_name or "",)',
+        SWEEP,
+    ),
+    Mutant(
+        "8 sweep: a fraction of a second makes a run older",
+        "shared/staleness.py",
+        "timedelta(seconds=bool(int(fraction or 0)))",
+        "timedelta(seconds=0)",
+        SWEEP,
+    ),
+    Mutant(
+        "8 sweep: a sighting is dated before it was made",
+        "shared/check_sweep.py",
+        "replace(microsecond=0) + timedelta(seconds=1)",
+        "replace(microsecond=0)",
+        SWEEP,
+    ),
+    Mutant(
+        "8 sweep: another run of the same task is taken for the one seen before",
+        "shared/check_sweep.py",
+        "if seen is not None and seen.run == run:",
+        "if seen is not None:",
+        SWEEP,
+    ),
+    Mutant(
+        "8 sweep: what a sweep has had stopped is remembered",
+        "shared/check_sweep.py",
+        "        for command in commands:\n            self._forget(command.task_id)\n",
+        "        pass\n",
+        SWEEP,
+    ),
+    Mutant(
+        "8 sweep: what no longer runs is remembered",
+        "shared/check_sweep.py",
+        "            else:\n                self._forget(task.task_id)\n",
+        "",
+        SWEEP,
+    ),
+    Mutant(
+        "8 sweep: what could not be read is given an age",
+        "shared/check_sweep.py",
+        "self._age(task) if state is Verdict.RUNS else None",
+        "self._age(task)",
+        SWEEP,
+    ),
+    Mutant(
+        "8 sweep: more than the limit are stopped",
+        "shared/sweeping.py",
+        "len(choice.stale) > sweep.limit",
+        "len(choice.stale) > sweep.limit + 1",
+        SWEEP,
+    ),
+    Mutant(
+        "8 sweep: a dry run sends",
+        "shared/sweeping.py",
+        "if sweep.dry_run or is_refused",
+        "if is_refused",
+        SWEEP,
+    ),
+    Mutant(
+        "8 sweep: a scheduled task is as old as its creation",
+        "shared/batch_sweep.py",
+        "if scheduled > created else",
+        "if scheduled < created else",
+        SWEEP,
+    ),
+    Mutant(
+        "8 sweep: one part too large for a message",
+        "shared/sweeps.py",
+        "TARGETS_BYTES_PER_COMMAND: Final = 500_000",
+        "TARGETS_BYTES_PER_COMMAND: Final = 5_000_000",
+        SWEEP,
+    ),
+    Mutant(
+        "8 sweep: two sweeps of a run send two commands",
+        "shared/sweeps.py",
+        "{age.running_since:%Y%m%dT%H%M%SZ}",
+        "{id(age)}",
+        SWEEP,
+    ),
+    Mutant(
+        "8 sweep: failed entries of the queue are not looked at",
+        "shared/sweeping.py",
+        "sent=len(commands) - len(unsent),",
+        "sent=len(commands),",
+        SWEEP,
+    ),
+    Mutant(
+        "9 workflow: unfinished is answered though there is time",
+        "shared/workflow.py",
+        "delay_seconds + LEAST_ROUND",
+        "delay_seconds + 10_000",
+        WORKFLOW,
+    ),
+    Mutant(
+        "9 workflow: an outcome that is not on the bus is answered",
+        "shared/workflow.py",
+        "if published.failed:",
+        "if False:",
+        WORKFLOW,
+    ),
+    Mutant(
+        "10 confirm: the end is told before it is read",
+        "shared/settlement.py",
+        "    Verdict.TAKEN: Unfinished.AWAITING,\n    Verdict.STOPPING: Unfinished.AWAITING,\n}\n_OF_A_CONFIRMATION",
+        "    Verdict.STOPPING: Unfinished.AWAITING,\n}\n_OF_A_CONFIRMATION",
+        CONFIRM,
+    ),
+    Mutant(
+        "10 confirm: what still runs is called stopped",
+        "shared/settlement.py",
+        "    Verdict.RUNS: Unfinished.AWAITING,\n"
+        "    Verdict.STOPPING: Unfinished.AWAITING,\n"
+        "    Verdict.STOPPED: Result.STOPPED,",
+        "    Verdict.RUNS: Result.STOPPED,\n"
+        "    Verdict.STOPPING: Unfinished.AWAITING,\n"
+        "    Verdict.STOPPED: Result.STOPPED,",
+        CONFIRM,
+    ),
+    Mutant(
+        "10 confirm: a remainder leaves it to the default",
+        "shared/commands.py",
+        "must not change on the way.\n    confirm: bool\n",
+        "must not change on the way.\n    confirm: bool = False\n",
+        COMMANDS,
     ),
 )
 
