@@ -2,7 +2,8 @@
 
 The services are `ministack`'s; the functions run under `awslambdaric`, AWS's own runtime client, on the artifact
 that is deployed. Real here: the template and its SAM transform, the queues with redrive, the mappings with partial
-batch responses, topic filters, the bus and its rules, the names and types of errors, the life of a warm process.
+batch responses, topic filters, the bus and its rules, timers, the state machine with its retries and catches by name,
+the names and types of errors, the life of a warm process.
 
 What this cannot show, because the stand-in does not do it:
 
@@ -10,7 +11,8 @@ What this cannot show, because the stand-in does not do it:
 * the batching window: a mapping ignores it and hands over at most ten messages, so less is folded than on AWS;
 * an invalid partial-batch response: it counts as success, where AWS takes the whole batch back
   (the handlers' answers are checked by tests instead);
-* dead-letter queues of rules, of topic subscriptions and of schedules;
+* dead-letter queues of rules, of topic subscriptions and of schedules, and the windows of schedules;
+* how long a workflow waits, which is shortened here, the limits of its history and of what its states pass on;
 * the limits of Lambda: memory, payload sizes, the read-only file system, arm64, real cold starts and concurrency;
 * the queues' own metrics, so the alarms on them stay without data;
 * federation: the token of `sts:GetWebIdentityToken` is not signed as AWS signs it, so keys are used here.
@@ -31,6 +33,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -47,13 +50,17 @@ from local.localise import OUTCOME_WATCH_QUEUE, localise
 from local.runtime import bootstrap, install_runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_scheduler import EventBridgeSchedulerClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_stepfunctions import SFNClient
+    from mypy_boto3_stepfunctions.type_defs import HistoryEventTypeDef
 
 REGION: Final = "eu-west-1"
 TEMPLATE: Final = Path(__file__).parent.parent / "template.yaml"
@@ -66,6 +73,10 @@ STACK_NAME: Final = "stopline"
 
 _READY_WITHIN: Final = 30.0
 _DEPLOYED_WITHIN: Final = 60.0
+_WORKFLOW_ENDS_WITHIN: Final = 60.0
+_WORKFLOW_PAUSES: Final = 0.02
+"""Of the seconds that a workflow waits by its definition: 30 become 0.6."""
+
 _CODE_BUCKET: Final = "stopline-code"
 _CODE_KEY: Final = "bootstrap.zip"
 _LOG_ENTRY: Final = re.compile(r"^(?=\d{4}-\d{2}-\d{2} )", re.MULTILINE)  # an entry may have more lines than one
@@ -80,6 +91,34 @@ _CLIENT_CONFIG: Final = Config(
 
 class StackFailed(Exception):
     """The stand-in did not start or did not take the template; the message says what it said."""
+
+
+class FunctionFailed(Exception):
+    """A function that was invoked directly raised: `error_type` is the name that Step Functions would match."""
+
+    def __init__(self, error_type: str, message: str) -> None:
+        super().__init__(f"{error_type}: {message}")
+        self.error_type = error_type
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A run of a state machine that has ended."""
+
+    status: str
+    """`SUCCEEDED`, `FAILED`, `TIMED_OUT` or `ABORTED`."""
+    output: Any
+    """What it gave if it succeeded, else None."""
+    error: str | None
+    cause: str | None
+    history: Sequence[HistoryEventTypeDef]
+
+    @property
+    def states(self) -> list[str]:
+        """The names of the states that it went through, in order, each as often as it was entered."""
+        return [
+            event["stateEnteredEventDetails"]["name"] for event in self.history if "stateEnteredEventDetails" in event
+        ]
 
 
 class LocalStack:
@@ -176,6 +215,56 @@ class LocalStack:
         """A boto3 client of the local Lambda."""
         return self._session.client("lambda", **self._how)
 
+    @cached_property
+    def scheduler(self) -> EventBridgeSchedulerClient:
+        """A boto3 client of the local EventBridge Scheduler."""
+        return self._session.client("scheduler", **self._how)
+
+    @cached_property
+    def stepfunctions(self) -> SFNClient:
+        """A boto3 client of the local Step Functions."""
+        return self._session.client("stepfunctions", **self._how)
+
+    @cached_property
+    def dynamodb(self) -> DynamoDBClient:
+        """A boto3 client of the local DynamoDB."""
+        return self._session.client("dynamodb", **self._how)
+
+    def invoke(self, function: str, payload: Any) -> Any:
+        """Call the function with this logical id with `payload`, as JSON, and give its answer.
+
+        Raises `FunctionFailed` if it raised.
+        """
+        called = self.lambda_.invoke(FunctionName=self.resources[function], Payload=json.dumps(payload).encode())
+        answer = json.loads(called["Payload"].read())
+        if called.get("FunctionError"):
+            raise FunctionFailed(answer["errorType"], answer["errorMessage"])
+        return answer
+
+    def run_workflow(self, command: Any, *, name: str | None = None) -> Execution:
+        """Start `StopWorkflow` with a command and wait until it has ended; `name` is the execution's, else a new one.
+
+        Raises `StackFailed` if it does not end.
+        """
+        arn = self.stepfunctions.start_execution(
+            stateMachineArn=self.resources["StopWorkflow"], name=name or str(uuid4()), input=json.dumps(command)
+        )["executionArn"]
+        give_up_at = time.monotonic() + _WORKFLOW_ENDS_WITHIN
+        run = self.stepfunctions.describe_execution(executionArn=arn)
+        while run["status"] == "RUNNING":
+            if time.monotonic() > give_up_at:
+                raise StackFailed(f"the workflow did not end: {arn}")
+            time.sleep(0.05)
+            run = self.stepfunctions.describe_execution(executionArn=arn)
+        pages = self.stepfunctions.get_paginator("get_execution_history").paginate(executionArn=arn)
+        return Execution(
+            status=run["status"],
+            output=json.loads(run["output"]) if run["status"] == "SUCCEEDED" else None,
+            error=run.get("error"),
+            cause=run.get("cause"),
+            history=[event for page in pages for event in page["events"]],
+        )
+
     def listen(self, function: str, *, enabled: bool) -> None:
         """Let the function with this logical id take messages from its queue, or hold it back."""
         for mapping in self._mappings_of(function):
@@ -266,6 +355,7 @@ class LocalStack:
             "IOT_MTLS_PORT": "0",
             "MINISTACK_HOST": "127.0.0.1",  # in the URLs of queues; "localhost" may mean ::1 first
             "MINISTACK_REGION": REGION,
+            "SFN_WAIT_SCALE": str(_WORKFLOW_PAUSES),
             "AWS_ENDPOINT_URL": self.endpoint,
         }
 

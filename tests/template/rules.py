@@ -7,22 +7,84 @@ that the template has nothing to object to, and that each rule objects when it s
 from __future__ import annotations
 
 import ast
+import json
 import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from shared.settings import QueueFunctionSettings, StopTargetsSettings, StopTaskSettings
-from tests.template.loading import ROOT, Json
+from shared import errors
+from shared.errors import SweepRejected
+from shared.outcomes import DETAIL_TYPE as OUTCOME
+from shared.settings import (
+    FunctionSettings,
+    QueueFunctionSettings,
+    StopInWorkflowSettings,
+    StopTargetsSettings,
+    StopTaskSettings,
+    SweepStaleTasksSettings,
+)
+from shared.sweeps import DETAIL_TYPE as REPORT
+from shared.sweeps import read_sweep
+from tests.template.loading import ROOT, Json, parameters_of, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     type Rule = Callable[["Template"], Iterator[str]]
 
-SETTINGS_OF: Final[dict[str, type[QueueFunctionSettings]]] = {
+SETTINGS_OF: Final[dict[str, type[FunctionSettings]]] = {
     "functions.stop_task.handler": StopTaskSettings,
     "functions.stop_targets.handler": StopTargetsSettings,
+    "functions.sweep_stale_tasks.handler": SweepStaleTasksSettings,
+    "functions.stop_in_workflow.handler": StopInWorkflowSettings,
 }
+
+NEEDED_FOR: Final = {
+    "COMMAND_QUEUE_URL": ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:SendMessage"),
+    "DEAD_LETTER_QUEUE_URL": ("sqs:SendMessage",),
+    "STOP_TASK_QUEUE_URL": ("sqs:SendMessage",),
+    "STOP_TARGETS_QUEUE_URL": ("sqs:SendMessage",),
+    "SIGHTINGS_TABLE_NAME": ("dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"),
+    "OUTCOME_BUS_NAME": ("events:PutEvents",),
+    "HUAWEICLOUD_SECRET_ID": ("secretsmanager:GetSecretValue",),
+}
+"""What a function does with the resource that a variable names."""
+
+LOG_DELIVERY: Final = {
+    "logs:CreateLogDelivery",
+    "logs:GetLogDelivery",
+    "logs:UpdateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:DescribeResourcePolicies",
+    "logs:DescribeLogGroups",
+}
+"""What a state machine that logs may do, on no resource in particular: there is none to name."""
+
+ERRORS_OF_AWS: Final = {
+    "States.ALL",
+    "States.Timeout",
+    "Lambda.ClientExecutionTimeoutException",
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.TooManyRequestsException",
+    "Lambda.Unknown",
+    "Runtime.ExitError",
+    "Sandbox.Timedout",
+}
+"""By these names Step Functions and Lambda say what went wrong around a function.
+
+https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
+"""
+
+# https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
+SCHEDULE_EXPRESSION: Final = re.compile(
+    r"rate\((1 (minute|hour|day)|(?!1 )[1-9][0-9]* (minutes|hours|days))\)"
+    r"|cron\((\S+ ){2}(\? \S+ [^ ?]+|[^ ?]+ \S+ \?) [^ )]+\)"
+    r"|at\([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\)"
+)
 
 NOT_FROM_THE_TEMPLATE: Final = {
     "HUAWEICLOUD_SDK_AK",
@@ -72,6 +134,55 @@ class Template:
             (name, each, target(each["EventSourceArn"]), target(each["FunctionName"]))
             for name, each in self.of_type("AWS::Lambda::EventSourceMapping").items()
         ]
+
+    @cached_property
+    def schedules(self) -> dict[str, Json]:
+        return self.of_type("AWS::Scheduler::Schedule")
+
+    @cached_property
+    def workflows(self) -> dict[str, Json]:
+        """Give the definition of each state machine."""
+        machines = self.of_type("AWS::StepFunctions::StateMachine")
+        return {name: machine["Definition"] for name, machine in machines.items()}
+
+    @cached_property
+    def workflow_tasks(self) -> list[tuple[str, str, Json]]:
+        """Give each task of each state machine: the machine's logical id, the state's name, the state."""
+        return [
+            (name, key, state)
+            for name, workflow in self.workflows.items()
+            for key, state in workflow["States"].items()
+            if state["Type"] == "Task"
+        ]
+
+    @cached_property
+    def rule_targets(self) -> list[tuple[str, Json]]:
+        """Give each target of each EventBridge rule, with the logical id of the rule."""
+        rules = self.of_type("AWS::Events::Rule")
+        return [(name, each) for name, properties in rules.items() for each in properties["Targets"]]
+
+    def invoked_by(self, name: str) -> str:
+        """Give the logical id of what a task of a state machine invokes, or of what a substitution stands for."""
+        for machine in self.of_type("AWS::StepFunctions::StateMachine").values():
+            for key, value in machine.get("DefinitionSubstitutions", {}).items():
+                if name == f"${{{key}}}":
+                    return target(value)
+        return name
+
+    def failure_queue_of(self, function: str) -> str | None:
+        """Give the queue that takes what a function could not do when nobody waited for its answer."""
+        for config in self.of_type("AWS::Lambda::EventInvokeConfig").values():
+            if target(config["FunctionName"]) == function:
+                return target(config.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination"))
+        return None
+
+    @cached_property
+    def set_aside_in(self) -> set[str]:
+        """Give the queues that take what a timer, a rule or a function that nobody waits for could not do."""
+        letters = [each["Target"].get("DeadLetterConfig", {}) for each in self.schedules.values()]
+        letters += [each.get("DeadLetterConfig", {}) for _, each in self.rule_targets]
+        failed = {self.failure_queue_of(function) for function in self.functions}
+        return {target(each.get("Arn")) for each in letters} | {queue for queue in failed if queue is not None}
 
     @cached_property
     def dead_letter_queue_of(self) -> dict[str, str]:
@@ -249,6 +360,10 @@ def every_queue_has_a_dead_letter_queue_that_outlasts_it(template: Template) -> 
     for name, queue in template.queues.items():
         if name in template.dead_letter_queue_of.values():
             continue
+        if name in template.set_aside_in:
+            if queue.get("MessageRetentionPeriod", 4 * DAY) < 14 * DAY:
+                yield f"{name}: what was set aside is kept for less than 14 days"
+            continue
         dead = template.queues.get(template.dead_letter_queue_of.get(name, ""))
         if dead is None:
             yield f"{name}: no dead-letter queue"
@@ -285,6 +400,9 @@ def everything_at_rest_is_encrypted(template: Template) -> Iterator[str]:
     for name, topic in template.of_type("AWS::SNS::Topic").items():
         if "KmsMasterKeyId" not in topic:
             yield f"{name}: not encrypted"
+    for name, table in template.of_type("AWS::DynamoDB::Table").items():
+        if table.get("SSESpecification") != {"SSEEnabled": True}:
+            yield f"{name}: not encrypted"
 
 
 @rule
@@ -310,6 +428,7 @@ def nothing_is_taken_over_plain_http(template: Template) -> Iterator[str]:
 def a_service_may_send_only_on_behalf_of_this_account(template: Template) -> Iterator[str]:
     rules_of_this_account = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:rule/*"
     topics = template.of_type("AWS::SNS::Topic")
+    rules = template.of_type("AWS::Events::Rule")
     for name in template.queues:
         for statement in template.statements_on("QueuePolicy", name):
             if statement["Effect"] != "Allow":
@@ -324,6 +443,11 @@ def a_service_may_send_only_on_behalf_of_this_account(template: Template) -> Ite
                     "Principal": {"Service": "events.amazonaws.com"},
                     "Condition": {"ArnLike": {"aws:SourceArn": {"Fn::Sub": source}}},
                 } if source == rules_of_this_account:
+                    pass
+                case {
+                    "Principal": {"Service": "events.amazonaws.com"},
+                    "Condition": {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": [rule, "Arn"]}}},
+                } if rule in rules:
                     pass
                 case _:
                     yield f"{name}: {statement.get('Sid')} lets in more than the topic and the rules of this account"
@@ -363,10 +487,207 @@ def every_command_is_sent_to_the_function_of_its_name(template: Template) -> Ite
     handler_of = {queue: template.functions[function]["Handler"] for _, _, queue, function in template.deliveries}
     for name, subscription in template.of_type("AWS::SNS::Subscription").items():
         settings = SETTINGS_OF[handler_of[target(subscription["Endpoint"])]]
+        assert issubclass(settings, QueueFunctionSettings)
         if subscription.get("FilterPolicyScope") != "MessageBody":
             yield f"{name}: filters on attributes, which commands do not have"
         if subscription.get("FilterPolicy") != {"command": [settings.kind]}:
             yield f"{name}: lets through {subscription.get('FilterPolicy')}, not {settings.kind}"
+
+
+# Timers and rules
+
+
+@rule
+def a_timer_does_nothing_until_it_is_told_to(template: Template) -> Iterator[str]:
+    parameters = parameters_of(template.body, {})
+    for name, schedule in template.schedules.items():
+        if resolved(schedule.get("State", "ENABLED"), template.body, parameters) != "DISABLED":
+            yield f"{name}: on by default"
+        told = {mode: _sweep_of(template, schedule, mode) for mode in ("off", "report", "stop")}
+        if [told[mode]["dry_run"] for mode in told] != [True, True, False]:
+            yield f"{name}: stops what it was not told to stop, or does not when told"
+
+
+@rule
+def a_timer_asks_for_what_the_sweep_takes(template: Template) -> Iterator[str]:
+    given = {
+        "CheckSweepProjectId": "a-codearts-project",
+        "CheckSweepProtect": "release-*",
+        "BatchSweepProtect": "a,b c",
+    }
+    for name, schedule in template.schedules.items():
+        for parameters in ({"CheckSweepProjectId": "a-codearts-project"}, given):
+            text = resolved(
+                schedule["Target"].get("Input", ""), template.body, parameters_of(template.body, parameters)
+            )
+            try:
+                read_sweep(json.loads(text), project_id="the-iam-project", instance_id=None)
+            except (ValueError, SweepRejected) as error:
+                yield f"{name}: {error}"
+
+
+@rule
+def a_timer_runs_when_scheduler_understands_its_expression(template: Template) -> Iterator[str]:
+    for name, schedule in template.schedules.items():
+        expression = resolved(schedule["ScheduleExpression"], template.body, parameters_of(template.body, {}))
+        if not SCHEDULE_EXPRESSION.fullmatch(expression):
+            yield f"{name}: {expression} is no schedule"
+
+
+@rule
+def what_a_timer_or_a_rule_cannot_deliver_is_tried_again_and_kept(template: Template) -> Iterator[str]:
+    targets = [(name, schedule["Target"]) for name, schedule in template.schedules.items()]
+    for name, each in targets + template.rule_targets:
+        retries = each.get("RetryPolicy", {})
+        if not (retries.get("MaximumRetryAttempts", 0) and retries.get("MaximumEventAgeInSeconds", 0)):
+            yield f"{name}: how often and how long it tries again is not said"
+        if target(each.get("DeadLetterConfig", {}).get("Arn")) not in template.queues:
+            yield f"{name}: what it cannot deliver is lost"
+    for name, each in template.rule_targets:
+        # Scheduler asks its role; a rule asks the queue.
+        queue = target(each.get("DeadLetterConfig", {}).get("Arn"))
+        if queue in template.queues and not _lets_in(template, queue, "events.amazonaws.com"):
+            yield f"{name}: {queue} does not let it in"
+    for name, schedule in template.schedules.items():
+        if schedule["FlexibleTimeWindow"]["Mode"] != "FLEXIBLE":
+            yield f"{name}: starts with everybody else's"
+        function = target(schedule["Target"]["Arn"])
+        if template.failure_queue_of(function) not in template.queues:
+            yield f"{function}: nobody waits for its answer, so when it fails the sweep is lost"
+
+
+def _sweep_of(template: Template, schedule: Json, mode: str) -> Json:
+    modes = {name: mode for name in template.parameters if name.endswith("Mode")}
+    text = resolved(schedule["Target"].get("Input", ""), template.body, parameters_of(template.body, modes))
+    try:
+        sweep: Json = json.loads(text)
+    except ValueError:
+        return {"dry_run": None}
+    return sweep
+
+
+@rule
+def a_rule_matches_lists_of_values(template: Template) -> Iterator[str]:
+    def leaves(pattern: Any) -> Iterator[Any]:
+        if isinstance(pattern, dict):
+            for each in pattern.values():
+                yield from leaves(each)
+        else:
+            yield pattern
+
+    for name, properties in template.of_type("AWS::Events::Rule").items():
+        if any(not isinstance(leaf, list) for leaf in leaves(properties["EventPattern"])):
+            yield f"{name}: EventBridge refuses a pattern with a value that is no list"
+
+
+# Workflows
+
+
+def _ways_from(state: Json) -> list[str]:
+    """Give the names of the states that may follow."""
+    branches = [*state.get("Choices", []), *state.get("Catch", [])]
+    ways = [state.get("Next"), state.get("Default"), *(each.get("Next") for each in branches)]
+    return [way for way in ways if way is not None]
+
+
+def _is_an_end(state: Json) -> bool:
+    return state["Type"] in {"Succeed", "Fail"} or state.get("End") is True
+
+
+@rule
+def every_way_of_a_workflow_leads_to_a_state(template: Template) -> Iterator[str]:
+    for name, workflow in template.workflows.items():
+        ways = {"StartAt": [workflow["StartAt"]], **{key: _ways_from(each) for key, each in workflow["States"].items()}}
+        for origin, each in ways.items():
+            missing = set(each) - workflow["States"].keys()
+            yield from (f"{name}: {origin} leads to {way}, which is not there" for way in missing)
+
+
+@rule
+def every_state_of_a_workflow_is_reached_and_comes_to_an_end(template: Template) -> Iterator[str]:
+    for name, workflow in template.workflows.items():
+        states = workflow["States"]
+        reached = _closure({workflow["StartAt"]}, {key: set(_ways_from(state)) for key, state in states.items()})
+        yield from (f"{name}: {state} is never reached" for state in states.keys() - reached)
+        back: dict[str, set[str]] = {}
+        for key, state in states.items():
+            for way in _ways_from(state):
+                back.setdefault(way, set()).add(key)
+        ending = _closure({key for key, state in states.items() if _is_an_end(state)}, back)
+        yield from (f"{name}: {state} never comes to an end" for state in states.keys() - ending)
+        for key, state in states.items():
+            onward = state.get("Next") or state.get("Default")
+            if (onward is None) != _is_an_end(state):
+                yield f"{name}: {key} has no next state, or has one and is an end"
+
+
+def _closure(start: set[str], ways: dict[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    ahead = set(start)
+    while ahead:
+        found |= ahead
+        ahead = {way for each in ahead for way in ways.get(each, set())} - found
+    return found
+
+
+@rule
+def a_workflow_matches_errors_that_exist(template: Template) -> Iterator[str]:
+    ours = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)}
+    for name, workflow in template.workflows.items():
+        for key, state in workflow["States"].items():
+            for matcher in [*state.get("Retry", []), *state.get("Catch", [])]:
+                unknown = set(matcher["ErrorEquals"]) - ours - ERRORS_OF_AWS
+                yield from (f"{name}: {key} matches {error}, which nobody raises" for error in unknown)
+                if "States.ALL" in matcher["ErrorEquals"] and matcher is not state["Catch"][-1]:
+                    yield f"{name}: {key} matches everything before the last"
+
+
+@rule
+def a_workflow_tries_again_what_may_pass_and_nothing_else(template: Template) -> Iterator[str]:
+    for name, key, task in template.workflow_tasks:
+        tried = {error for retrier in task.get("Retry", []) for error in retrier["ErrorEquals"]}
+        if {"HuaweiUnavailable", "PublishingFailed"} - tried:
+            yield f"{name}: {key} gives up at once what may pass"
+        if tried & {"CommandRejected", "SweepRejected", "States.ALL"}:
+            yield f"{name}: {key} tries again what can never succeed"
+        caught = [error for catcher in task.get("Catch", []) for error in catcher["ErrorEquals"]]
+        if caught != ["CommandRejected", "States.ALL"]:
+            yield f"{name}: {key} does not catch rejections by name, and then all else"
+
+
+@rule
+def a_workflow_waits_longer_each_time_and_not_for_ever(template: Template) -> Iterator[str]:
+    for name, workflow in template.workflows.items():
+        if "TimeoutSeconds" not in workflow:
+            yield f"{name}: may run for a year"
+    for name, key, task in template.workflow_tasks:
+        function = template.functions[template.invoked_by(task["Arguments"]["FunctionName"])]
+        if task.get("TimeoutSeconds", 0) <= function["Timeout"]:
+            yield f"{name}: {key} has no time limit, or gives up before the function does"
+        for retrier in task.get("Retry", []):
+            if not retrier.keys() >= {
+                "IntervalSeconds",
+                "BackoffRate",
+                "MaxDelaySeconds",
+                "JitterStrategy",
+                "MaxAttempts",
+            }:
+                yield f"{name}: {key} tries {retrier['ErrorEquals']} again without growing, bounded, scattered pauses"
+
+
+@rule
+def a_workflow_logs_its_errors_and_no_data(template: Template) -> Iterator[str]:
+    groups = template.of_type("AWS::Logs::LogGroup")
+    for name, machine in template.of_type("AWS::StepFunctions::StateMachine").items():
+        log = machine.get("LoggingConfiguration", {"Level": "OFF"})
+        if (log["Level"], log.get("IncludeExecutionData")) != ("ERROR", False):
+            yield f"{name}: logs no errors, or what it works on"
+            continue
+        group = groups.get(target(log["Destinations"][0]["CloudWatchLogsLogGroup"]["LogGroupArn"]), {})
+        if not str(group.get("LogGroupName", {}).get("Fn::Sub")).startswith("/aws/vendedlogs/"):
+            yield f"{name}: its log group lengthens the account's one resource policy"
+        if "RetentionInDays" not in group:
+            yield f"{name}: its log is kept for ever"
 
 
 # Roles
@@ -385,7 +706,10 @@ def no_role_is_shared_or_reaches_beyond_this_template(template: Template) -> Ite
         if role.get("ManagedPolicyArns"):
             yield f"{name}: managed policies reach all queues and all log groups of the account"
         for statement in statements_of(role):
-            if any("*" in str(granted) for granted in listed(statement["Action"]) + listed(statement["Resource"])):
+            actions, resources = listed(statement["Action"]), listed(statement["Resource"])
+            if resources == ["*"] and set(actions) <= LOG_DELIVERY:
+                continue
+            if any("*" in str(granted) for granted in actions + resources):
                 yield f"{name}: {statement['Sid']} has a wildcard"
     for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
         yield from (f"{name}: a statement is written where its function is" for name in template.of_type(kind))
@@ -393,43 +717,90 @@ def no_role_is_shared_or_reaches_beyond_this_template(template: Template) -> Ite
 
 @rule
 def every_role_grants_what_its_function_needs_and_no_more(template: Template) -> Iterator[str]:
-    for _, _, queue, name in template.deliveries:
-        function = template.functions[name]
+    for name, function in template.functions.items():
         variables = function["Environment"]["Variables"]
-        own, dead, bus = (
-            target(variables[variable])
-            for variable in ("COMMAND_QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "OUTCOME_BUS_NAME")
-        )
+        log = target(function["LoggingConfig"]["LogGroup"])
+        needed = {(action, log) for action in ("logs:CreateLogStream", "logs:PutLogEvents")}
+        for variable in variables.keys() & NEEDED_FOR.keys():
+            # The secret is the one resource that is not of this template.
+            resource = "HuaweiSecretArn" if variable == "HUAWEICLOUD_SECRET_ID" else target(variables[variable])
+            needed |= {(action, resource) for action in NEEDED_FOR[variable]}
+        if failed := template.failure_queue_of(name):
+            needed.add(("sqs:SendMessage", failed))
+        yield from _differences(template, name, target(function["Role"]), needed)
+
+
+@rule
+def every_service_may_do_only_what_it_is_there_for(template: Template) -> Iterator[str]:
+    for name, schedule in template.schedules.items():
+        to = schedule["Target"]
+        queue = target(to.get("DeadLetterConfig", {}).get("Arn"))
+        needed = {("lambda:InvokeFunction", target(to["Arn"])), ("sqs:SendMessage", queue)}
+        yield from _differences(template, name, target(to["RoleArn"]), needed)
+    for name, machine in template.of_type("AWS::StepFunctions::StateMachine").items():
+        tasks = [task for owner, _, task in template.workflow_tasks if owner == name]
+        invoked = {template.invoked_by(task["Arguments"]["FunctionName"]) for task in tasks}
+        needed = {("lambda:InvokeFunction", each) for each in invoked} | {(action, "*") for action in LOG_DELIVERY}
+        yield from _differences(template, name, target(machine["RoleArn"]), needed)
+    for name, to in template.rule_targets:
+        needed = {("states:StartExecution", target(to["Arn"]))}
+        yield from _differences(template, name, target(to.get("RoleArn")), needed)
+
+
+def _differences(template: Template, name: str, role: str, needed: set[tuple[str, str]]) -> Iterator[str]:
+    granted = {
+        (action, target(resource))
+        for statement in statements_of(template.of_type("AWS::IAM::Role").get(role, {}))
+        for action in listed(statement["Action"])
+        for resource in listed(statement["Resource"])
+    }
+    yield from (f"{name}: may not {action} on {resource}" for action, resource in needed - granted)
+    yield from (f"{name}: may {action} on {resource} without need" for action, resource in granted - needed)
+
+
+@rule
+def a_function_works_on_the_queue_that_invokes_it(template: Template) -> Iterator[str]:
+    for _, _, queue, name in template.deliveries:
+        variables = template.functions[name]["Environment"]["Variables"]
+        own, dead = (target(variables[variable]) for variable in ("COMMAND_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"))
         if (own, dead) != (queue, template.dead_letter_queue_of.get(queue)):
             yield f"{name}: its variables name other queues than {queue} and its dead-letter queue"
-        log = target(function["LoggingConfig"]["LogGroup"])
-        needed = {
-            *((action, own) for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")),
-            *(("sqs:SendMessage", each) for each in (own, dead)),
-            ("events:PutEvents", bus),
-            *((action, log) for action in ("logs:CreateLogStream", "logs:PutLogEvents")),
-            ("secretsmanager:GetSecretValue", "HuaweiSecretArn"),
-        }
-        granted = {
-            (action, target(resource))
-            for statement in statements_of(template.of_type("AWS::IAM::Role")[target(function["Role"])])
-            for action in listed(statement["Action"])
-            for resource in listed(statement["Resource"])
-        }
-        yield from (f"{name}: may not {action} on {resource}" for action, resource in needed - granted)
-        yield from (f"{name}: may {action} on {resource} without need" for action, resource in granted - needed)
+
+
+@rule
+def a_service_takes_its_own_role_for_this_account_only(template: Template) -> Iterator[str]:
+    for_this_account = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    taken = [
+        *(("lambda", function["Role"]) for function in template.functions.values()),
+        *(("scheduler", schedule["Target"]["RoleArn"]) for schedule in template.schedules.values()),
+        *(("states", each["RoleArn"]) for each in template.of_type("AWS::StepFunctions::StateMachine").values()),
+        *(("events", each["RoleArn"]) for _, each in template.rule_targets),
+    ]
+    services = {target(role): service for service, role in taken}
+    for name, role in template.of_type("AWS::IAM::Role").items():
+        for statement in role["AssumeRolePolicyDocument"]["Statement"]:
+            service = services.get(name)
+            if statement["Principal"] != {"Service": f"{service}.amazonaws.com"}:
+                yield f"{name}: may be taken by {statement['Principal']}, and {service} needs it"
+            # Lambda takes a role only for a function that was given it in this account.
+            if service != "lambda" and statement.get("Condition") != for_this_account:
+                yield f"{name}: {service} may be made to take it for somebody else"
 
 
 @rule
 def no_role_may_publish_as_someone_else(template: Template) -> Iterator[str]:
-    ours = {
-        "ForAllValues:StringEquals": {"events:source": "stopline"},
-        "StringEquals": {"events:detail-type": "Stop Outcome"},
+    published = {
+        target(function["Role"]): REPORT if "STOP_TASK_QUEUE_URL" in function["Environment"]["Variables"] else OUTCOME
+        for function in template.functions.values()
     }
     for name, role in template.of_type("AWS::IAM::Role").items():
+        ours = {
+            "ForAllValues:StringEquals": {"events:source": "stopline"},
+            "StringEquals": {"events:detail-type": published.get(name)},
+        }
         for statement in statements_of(role):
             if "events:PutEvents" in listed(statement["Action"]) and statement.get("Condition") != ours:
-                yield f"{name}: may publish events of any source"
+                yield f"{name}: may publish events of any source or kind"
 
 
 @rule

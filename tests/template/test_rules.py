@@ -17,6 +17,7 @@ GONE: Final = object()
 """A planted defect that takes something away."""
 
 OF_ANOTHER_ACCOUNT: Final = {"Fn::Sub": "arn:${AWS::Partition}:events:${AWS::Region}:*:rule/*"}
+NOT_OF_THIS_ACCOUNT: Final = {"StringEquals": {"aws:SourceAccount": "*"}}
 READ_SECRET: Final = {"Sid": "S", "Action": "secretsmanager:GetSecretValue", "Resource": {"Ref": "HuaweiSecretArn"}}
 
 # For each rule the defects that it must object to: where (a resource's property, or a path from the top) and what.
@@ -78,6 +79,8 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         ("StopTaskQueue.MessageRetentionPeriod", 1_209_600),
         ("StopTaskDeadLetterQueue.RedriveAllowPolicy", GONE),
         ("StopTaskQueue.QueueName", {"Fn::Sub": "${AWS::StackName}-stop-check"}),
+        ("SweepDeadLetterQueue.MessageRetentionPeriod", 345_600),
+        ("FollowUpDeadLetterQueue.MessageRetentionPeriod", GONE),
     ],
     rules.every_queue_takes_the_longest_message: [
         ("StopTaskDeadLetterQueue.MaximumMessageSize", 262_144),
@@ -85,16 +88,19 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
     rules.everything_at_rest_is_encrypted: [
         ("StopTaskDeadLetterQueue.SqsManagedSseEnabled", False),
         ("StopCommandsTopic.KmsMasterKeyId", GONE),
+        ("SightingsTable.SSESpecification", GONE),
     ],
     rules.nothing_is_taken_over_plain_http: [
         ("StopTaskQueuePolicy.PolicyDocument.Statement.2", GONE),
         ("StopTaskDeadLetterQueuePolicy.Queues", [{"Ref": "StopTaskQueue"}]),
         ("StopCommandsTopicPolicy.PolicyDocument.Statement.0.Condition.Bool.aws:SecureTransport", "true"),
+        ("SweepDeadLetterQueuePolicy.PolicyDocument.Statement.0", GONE),
     ],
     rules.a_service_may_send_only_on_behalf_of_this_account: [
         ("StopTaskQueuePolicy.PolicyDocument.Statement.0.Condition", GONE),
         ("StopTaskQueuePolicy.PolicyDocument.Statement.1.Condition.ArnLike.aws:SourceArn", OF_ANOTHER_ACCOUNT),
         ("StopTaskQueuePolicy.PolicyDocument.Statement.0.Principal", "*"),
+        ("FollowUpDeadLetterQueuePolicy.PolicyDocument.Statement.0.Condition", GONE),
     ],
     rules.every_subscription_reaches_its_queue_and_loses_nothing: [
         ("StopTaskSubscription.RedrivePolicy", GONE),
@@ -118,15 +124,126 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
             {"Fn::Sub": "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:*"},
         ),
         ("/Resources/Shared", {"Type": "AWS::IAM::Policy", "Properties": {}}),
+        (
+            "StopWorkflowRole.Policies.0.PolicyDocument.Statement.1.Action",
+            ["logs:CreateLogDelivery", "logs:PutLogEvents"],
+        ),
+        ("SweepScheduleRole.Policies.0.PolicyDocument.Statement.0.Resource", "*"),
     ],
     rules.every_role_grants_what_its_function_needs_and_no_more: [
         ("StopTaskRole.Policies.0.PolicyDocument.Statement.0", GONE),
         ("StopTaskRole.Policies.0.PolicyDocument.Statement.1.Action", ["sqs:SendMessage", "sqs:PurgeQueue"]),
         ("StopTaskRole.Policies.0.PolicyDocument.Statement.1.Resource", {"Fn::GetAtt": ["StopTargetsQueue", "Arn"]}),
+        ("SweepStaleTasksRole.Policies.0.PolicyDocument.Statement.1", GONE),
+        ("SweepStaleTasksRole.Policies.0.PolicyDocument.Statement.2.Action", ["dynamodb:PutItem", "dynamodb:Scan"]),
+        ("SweepStaleTasksFunction.Environment.Variables.SIGHTINGS_TABLE_NAME", GONE),
+        ("StopInWorkflowRole.Policies.0.PolicyDocument.Statement.0.Action", ["events:PutEvents", "sqs:SendMessage"]),
+    ],
+    rules.every_service_may_do_only_what_it_is_there_for: [
+        ("SweepScheduleRole.Policies.0.PolicyDocument.Statement.1", GONE),
+        ("SweepCheckTasksSchedule.Target.Arn", {"Fn::GetAtt": ["StopTaskFunction", "Arn"]}),
+        ("SweepBatchTasksSchedule.Target.RoleArn", {"Fn::GetAtt": ["SweepStaleTasksRole", "Arn"]}),
+        (
+            "StopWorkflowRole.Policies.0.PolicyDocument.Statement.0.Resource",
+            {"Fn::GetAtt": ["StopTaskFunction", "Arn"]},
+        ),
+        ("StopWorkflowRole.Policies.0.PolicyDocument.Statement.1", GONE),
+        ("FollowUpRole.Policies.0.PolicyDocument.Statement.0.Resource", {"Ref": "StopWorkflow"}),
+        ("FollowUpRule.Targets.0.RoleArn", GONE),
+    ],
+    rules.a_function_works_on_the_queue_that_invokes_it: [
         ("StopTaskFunction.Environment.Variables.DEAD_LETTER_QUEUE_URL", {"Ref": "StopTargetsDeadLetterQueue"}),
+        ("StopTaskFunction.Environment.Variables.COMMAND_QUEUE_URL", {"Ref": "StopTargetsQueue"}),
+    ],
+    rules.a_service_takes_its_own_role_for_this_account_only: [
+        ("SweepScheduleRole.AssumeRolePolicyDocument.Statement.0.Condition", GONE),
+        ("StopWorkflowRole.AssumeRolePolicyDocument.Statement.0.Condition", NOT_OF_THIS_ACCOUNT),
+        ("FollowUpRole.AssumeRolePolicyDocument.Statement.0.Principal", {"AWS": "*"}),
+        ("StopTaskRole.AssumeRolePolicyDocument.Statement.0.Principal", {"Service": "states.amazonaws.com"}),
     ],
     rules.no_role_may_publish_as_someone_else: [
         ("StopTaskRole.Policies.0.PolicyDocument.Statement.2.Condition", GONE),
+        (
+            "SweepStaleTasksRole.Policies.0.PolicyDocument.Statement.3.Condition.StringEquals",
+            {"events:detail-type": "Stop Outcome"},
+        ),
+    ],
+    rules.a_timer_does_nothing_until_it_is_told_to: [
+        ("SweepCheckTasksSchedule.State", "ENABLED"),
+        ("SweepBatchTasksSchedule.State", GONE),
+        ("/Parameters/BatchSweepMode/Default", "report"),
+        ("/Conditions/SweepsChecks", {"Fn::Equals": ["on", "on"]}),
+        ("/Conditions/StopsChecks", {"Fn::Not": [{"Fn::Equals": [{"Ref": "CheckSweepMode"}, "report"]}]}),
+        ("SweepBatchTasksSchedule.Target.Input.Fn::Sub.1.DryRun", "true"),
+    ],
+    rules.a_timer_asks_for_what_the_sweep_takes: [
+        ("SweepCheckTasksSchedule.Target.Input", GONE),
+        ("SweepCheckTasksSchedule.Target.Input", '{"sweep": "check_tasks", "older_than": "PT2H"}'),
+        ("SweepBatchTasksSchedule.Target.Input.Fn::Sub.1.Protect", '""'),
+        ("SweepBatchTasksSchedule.Target.Input.Fn::Sub.1.TaskTypes", {"Ref": "BatchSweepTaskTypes"}),
+        ("/Conditions/ProtectsBatches", {"Fn::Not": [{"Fn::Equals": [{"Ref": "CheckSweepProtect"}, "-"]}]}),
+        ("/Parameters/BatchSweepOlderThan/Default", "P1M"),
+        ("/Parameters/CheckSweepLimit/Default", 5000),
+    ],
+    rules.a_timer_runs_when_scheduler_understands_its_expression: [
+        ("/Parameters/CheckSweepSchedule/Default", "rate(1 hours)"),
+        ("/Parameters/CheckSweepSchedule/Default", "rate(15 minute)"),
+        ("/Parameters/BatchSweepSchedule/Default", "cron(0 3 * * *)"),
+        ("/Parameters/BatchSweepSchedule/Default", "cron(0 3 * * * *)"),
+        ("SweepBatchTasksSchedule.ScheduleExpression", "hourly"),
+    ],
+    rules.what_a_timer_or_a_rule_cannot_deliver_is_tried_again_and_kept: [
+        ("SweepCheckTasksSchedule.Target.RetryPolicy", GONE),
+        ("SweepBatchTasksSchedule.Target.RetryPolicy.MaximumRetryAttempts", 0),
+        ("SweepBatchTasksSchedule.Target.DeadLetterConfig", GONE),
+        ("SweepCheckTasksSchedule.FlexibleTimeWindow.Mode", "OFF"),
+        ("SweepStaleTasksFunctionEventInvokeConfig.DestinationConfig", GONE),
+        ("FollowUpRule.Targets.0.DeadLetterConfig", GONE),
+        ("FollowUpDeadLetterQueuePolicy.PolicyDocument.Statement.0", GONE),
+    ],
+    rules.a_rule_matches_lists_of_values: [
+        ("FollowUpRule.EventPattern.source", "stopline"),
+        ("FollowUpRule.EventPattern.detail.status", "failed"),
+    ],
+    rules.every_way_of_a_workflow_leads_to_a_state: [
+        ("StopWorkflow.Definition.StartAt", "Nowhere"),
+        ("StopWorkflow.Definition.States.Stop.Next", "Nowhere"),
+        ("StopWorkflow.Definition.States.Stop.Catch.0.Next", "Nowhere"),
+        ("StopWorkflow.Definition.States.WhatBecameOfIt.Default", "Nowhere"),
+        ("StopWorkflow.Definition.States.WhatBecameOfIt.Choices.1.Next", "Nowhere"),
+    ],
+    rules.every_state_of_a_workflow_is_reached_and_comes_to_an_end: [
+        ("StopWorkflow.Definition.States.WhatBecameOfIt.Choices.2", GONE),
+        ("StopWorkflow.Definition.States.Stop.Next", "Stop"),
+        ("StopWorkflow.Definition.States.WaitForTheRest.Next", GONE),
+        ("StopWorkflow.Definition.States.StopExpired.Next", "Stopped"),
+        ("StopWorkflow.Definition.States.StopExpired", {"Type": "Wait", "Seconds": 1, "Next": "StopExpired"}),
+    ],
+    rules.a_workflow_matches_errors_that_exist: [
+        ("StopWorkflow.Definition.States.Stop.Retry.0.ErrorEquals", ["HuaweiUnavailable", "PublishFailed"]),
+        ("StopWorkflow.Definition.States.Stop.Catch.0.ErrorEquals", ["InvalidCommand"]),
+        ("StopWorkflow.Definition.States.Stop.Catch.0.ErrorEquals", ["States.ALL"]),
+    ],
+    rules.a_workflow_tries_again_what_may_pass_and_nothing_else: [
+        ("StopWorkflow.Definition.States.Stop.Retry", GONE),
+        ("StopWorkflow.Definition.States.Stop.Retry.0.ErrorEquals", ["HuaweiUnavailable"]),
+        ("StopWorkflow.Definition.States.Stop.Retry.1.ErrorEquals", ["DeploymentFault", "CommandRejected"]),
+        ("StopWorkflow.Definition.States.Stop.Catch.0", GONE),
+        ("StopWorkflow.Definition.States.Stop.Catch.1", GONE),
+    ],
+    rules.a_workflow_waits_longer_each_time_and_not_for_ever: [
+        ("StopWorkflow.Definition.TimeoutSeconds", GONE),
+        ("StopWorkflow.Definition.States.Stop.TimeoutSeconds", GONE),
+        ("StopWorkflow.Definition.States.Stop.TimeoutSeconds", 300),
+        ("StopWorkflow.Definition.States.Stop.Retry.0.MaxDelaySeconds", GONE),
+        ("StopWorkflow.Definition.States.Stop.Retry.2.JitterStrategy", GONE),
+    ],
+    rules.a_workflow_logs_its_errors_and_no_data: [
+        ("StopWorkflow.LoggingConfiguration", GONE),
+        ("StopWorkflow.LoggingConfiguration.IncludeExecutionData", True),
+        ("StopWorkflow.LoggingConfiguration.Level", "ALL"),
+        ("StopWorkflowLogGroup.LogGroupName", {"Fn::Sub": "/aws/states/${AWS::StackName}-stop-workflow"}),
+        ("StopWorkflowLogGroup.RetentionInDays", GONE),
     ],
     rules.a_secret_is_readable_only_if_there_is_one: [
         ("StopTaskRole.Policies.0.PolicyDocument.Statement.4", READ_SECRET),

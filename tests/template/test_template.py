@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 
 from shared.settings import read_settings
-from tests.template.loading import PARAMETERS, translated, written
+from tests.template.loading import PARAMETERS, parameters_of, resolved, translated, written
 from tests.template.rules import SETTINGS_OF
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ EVERY_PARAMETER: Final = PARAMETERS | {
 
 FEWEST_PARAMETERS: Final = PARAMETERS | {"HuaweiSecretArn": SECRET}
 
+FUNCTIONS: Final = ("StopTaskFunction", "StopTargetsFunction", "SweepStaleTasksFunction", "StopInWorkflowFunction")
+
 
 def test_the_linter_has_nothing_to_say_about_the_translated_template() -> None:
     # Translated, because on the SAM file itself the linter finds a fraction of the same mistakes.
@@ -43,20 +45,25 @@ def test_the_linter_does_object_to_a_defect() -> None:
     assert any("901 is greater than" in str(match) for match in matches)
 
 
+def test_the_linter_looks_into_the_state_machine() -> None:
+    template = translated()
+    template["Resources"]["StopWorkflow"]["Properties"]["Definition"]["States"]["Stop"]["Parameters"] = {}
+    matches = lint(json.dumps(template), config=ManualArgs(regions=REGIONS[:1]))
+    assert any("'Parameters' was unexpected" in str(match) for match in matches)
+
+
 @pytest.mark.parametrize("given", [EVERY_PARAMETER, FEWEST_PARAMETERS], ids=["every parameter", "fewest parameters"])
-@pytest.mark.parametrize("function", ["StopTaskFunction", "StopTargetsFunction"])
+@pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("bound", ["Default", "MinValue", "MaxValue"])
 def test_the_settings_take_what_the_template_gives(given: Mapping[str, str], function: str, bound: str) -> None:
     template = translated()
-    parameters = {
-        name: str(given.get(name, parameter.get(bound, parameter.get("Default"))))
-        for name, parameter in template["Parameters"].items()
-    }
+    bounds = {name: str(each[bound]) for name, each in template["Parameters"].items() if bound in each}
+    parameters = parameters_of(template, {**bounds, **given})
     properties = template["Resources"][function]["Properties"]
     variables = {
         name: value
         for name, source in properties["Environment"]["Variables"].items()
-        if (value := resolved(source, parameters)) is not None
+        if (value := resolved(source, template, parameters)) is not None
     }
     assert "" not in variables.values()
     settings = read_settings(SETTINGS_OF[properties["Handler"]], variables | {"AWS_LAMBDA_FUNCTION_NAME": function})
@@ -67,10 +74,10 @@ def test_the_settings_take_what_the_template_gives(given: Mapping[str, str], fun
 
 def test_the_defaults_are_the_settings_own_so_that_both_keep_the_contract() -> None:
     parameters = translated()["Parameters"]
-    for handler, function in (("stop_task", "StopTaskFunction"), ("stop_targets", "StopTargetsFunction")):
-        fields = {field.alias: field for field in SETTINGS_OF[f"functions.{handler}.handler"].model_fields.values()}
-        variables = translated()["Resources"][function]["Properties"]["Environment"]["Variables"]
-        for name, source in variables.items():
+    for function in FUNCTIONS:
+        properties = translated()["Resources"][function]["Properties"]
+        fields = {field.alias: field for field in SETTINGS_OF[properties["Handler"]].model_fields.values()}
+        for name, source in properties["Environment"]["Variables"].items():
             match source:
                 case {"Ref": parameter} if "Default" in parameters.get(parameter, {}):
                     assert str(parameters[parameter]["Default"]) == str(fields[name].default).lower(), name
@@ -92,6 +99,19 @@ def test_the_defaults_are_the_settings_own_so_that_both_keep_the_contract() -> N
         ("IotdaEndpoint", "http://127.0.0.1:8080"),
         ("CodeArtsCheckEndpoint", "http://localhost:8080"),
         ("IotdaInstanceId", ""),
+        ("FollowUpStateMachineArn", ""),
+        ("FollowUpStateMachineArn", "arn:aws:states:eu-central-1:123456789012:stateMachine:tell-somebody"),
+        ("CheckSweepSchedule", "rate(1 hour)"),
+        ("CheckSweepSchedule", "rate(15 minutes)"),
+        ("BatchSweepSchedule", "cron(0/30 8-18 ? * MON-FRI *)"),
+        ("BatchSweepSchedule", "at(2026-11-24T03:00:00)"),
+        ("CheckSweepProjectId", "41a3bf0ba9b94a5da1a1a4b1c2d3e4f5"),
+        ("CheckSweepOlderThan", "PT90M"),
+        ("BatchSweepOlderThan", "P999D"),
+        ("BatchSweepTaskTypes", "softwareUpgrade"),
+        ("CheckSweepProtect", ""),
+        ("CheckSweepProtect", "release-*,nightly of the core,[!a]?"),
+        ("BatchSweepProtect", "发布-*"),
     ],
 )
 def test_a_right_parameter_is_taken(parameter: str, value: str) -> None:
@@ -114,6 +134,26 @@ def test_a_right_parameter_is_taken(parameter: str, value: str) -> None:
         ("CodeArtsCheckEndpoint", "https://key@host"),
         ("CodeArtsCheckEndpoint", "https://host/path"),
         ("IotdaInstanceId", "a" * 37),
+        ("FollowUpStateMachineArn", "arn:aws:states:eu-central-1:123456789012:stateMachine:*"),
+        ("FollowUpStateMachineArn", "tell-somebody"),
+        ("CheckSweepSchedule", ""),
+        ("CheckSweepSchedule", "rate(1 hours)"),
+        ("CheckSweepSchedule", "rate(15 minute)"),
+        ("CheckSweepSchedule", "rate(0 minutes)"),
+        ("BatchSweepSchedule", "cron(0 3 * * *)"),
+        ("BatchSweepSchedule", "0 3 * * ? *"),
+        ("CheckSweepOlderThan", ""),
+        ("CheckSweepOlderThan", "2h"),
+        ("CheckSweepOlderThan", "PT0H"),
+        ("BatchSweepOlderThan", "P1M"),
+        ("BatchSweepTaskTypes", "createCommands"),
+        ("CheckSweepProtect", 'a"],"dry_run":false,"x":["'),
+        ("CheckSweepProtect", "a\\"),
+        ("CheckSweepProtect", "a\nb"),
+        ("CheckSweepProtect", "a,,b"),
+        ("CheckSweepProtect", "a, b"),
+        ("BatchSweepProtect", ","),
+        ("BatchSweepProtect", "a" * 257),
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_is_created(parameter: str, value: str) -> None:
@@ -130,18 +170,37 @@ def test_the_outputs_name_what_people_and_other_stacks_need() -> None:
         "OutcomeBusName": {"Ref": "OutcomeBus"},
         "StopTaskFunctionName": {"Ref": "StopTaskFunction"},
         "StopTargetsFunctionName": {"Ref": "StopTargetsFunction"},
+        "SweepStaleTasksFunctionName": {"Ref": "SweepStaleTasksFunction"},
+        "SweepDeadLetterQueueUrl": {"Ref": "SweepDeadLetterQueue"},
+        "SightingsTableName": {"Ref": "SightingsTable"},
+        "StopInWorkflowFunctionName": {"Ref": "StopInWorkflowFunction"},
+        "StopWorkflowArn": {"Ref": "StopWorkflow"},
     }
 
 
-def resolved(source: Any, parameters: Mapping[str, str]) -> str | None:
-    """Give the value of a variable: a parameter's, a resource's name, or None where there is no value."""
-    match source:
-        case {"Fn::If": [_, then, otherwise]}:
-            # All conditions are of the form "this parameter is not empty", which test_rules.py holds them to.
-            return resolved(then if parameters[then["Ref"]] else otherwise, parameters)
-        case {"Ref": "AWS::NoValue"}:
-            return None
-        case {"Ref": name}:
-            return parameters.get(name, f"the {name}")
-        case _:
-            raise AssertionError(source)
+def test_a_sweep_of_checks_that_is_on_needs_a_project() -> None:
+    template = translated()
+    (rule,) = template["Rules"].values()
+    (assertion,) = rule["Assertions"]
+
+    def is_taken(mode: str, project_id: str) -> bool:
+        parameters = parameters_of(template, {"CheckSweepMode": mode, "CheckSweepProjectId": project_id})
+        matters, holds = (resolved(each, template, parameters) for each in (rule["RuleCondition"], assertion["Assert"]))
+        return not matters or bool(holds)
+
+    assert [is_taken(mode, "") for mode in ("off", "report", "stop")] == [True, False, False]
+    assert [is_taken(mode, "p") for mode in ("off", "report", "stop")] == [True, True, True]
+
+
+def test_patterns_come_to_the_sweep_one_by_one() -> None:
+    template = translated()
+    target = template["Resources"]["SweepCheckTasksSchedule"]["Properties"]["Target"]
+    given = {"CheckSweepProjectId": "p", "CheckSweepProtect": "release-*,nightly of the core"}
+    assert json.loads(resolved(target["Input"], template, parameters_of(template, given))) == {
+        "sweep": "check_tasks",
+        "project_id": "p",
+        "older_than": "PT2H",
+        "limit": 50,
+        "dry_run": True,
+        "protect": ["release-*", "nightly of the core"],
+    }
