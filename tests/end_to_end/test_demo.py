@@ -69,7 +69,7 @@ def test_all_is_as_the_contract_says(run: tuple[int, dict[str, Any], str, Path])
 
 def test_every_sort_of_message_came_to_its_end(run: tuple[int, dict[str, Any], str, Path]) -> None:
     statuses = [command["status"] for command in run[1]["commands"]]
-    assert len(statuses) == 52
+    assert len(statuses) == 55
     assert set(statuses) == {"succeeded", "failed", "rejected", "expired", "dry_run"}
 
 
@@ -93,11 +93,22 @@ def test_a_demo_that_has_ended_leaves_nothing_behind(run: tuple[int, dict[str, A
     assert list(run[3].iterdir()) == []
 
 
+def test_the_sweep_finds_what_is_stale_and_the_workflow_ends_with_what_was_confirmed(
+    run: tuple[int, dict[str, Any], str, Path],
+) -> None:
+    found = run[1]["sweep"]
+    assert (found["stale"], found["protected"], found["sent"]) == (1, 1, 1)
+    assert [task["task_id"] for task in found["tasks"]] == ["5f1ac5c3e4b2"]
+    workflow = run[1]["workflow"]
+    assert (workflow["status"], workflow["output"]["confirmed"]) == ("SUCCEEDED", True)
+
+
 def test_outcomes_that_do_not_come_are_named_and_end_it_with_1(tmp_path: Path) -> None:
     with start(tmp_path, "--time-limit=0") as demo:
         out, err = demo.communicate(timeout=LONG_ENOUGH)
     assert demo.returncode == 1
-    assert "check-running: no final event came (a running check)" in json.loads(out)["differences"]
+    named = "check-confirmed: no final event came (a running check, confirmed)"
+    assert named in json.loads(out)["differences"]
     assert "NOT AS EXPECTED" in err
 
 
