@@ -28,10 +28,11 @@ demo: install  ## stop work on a stand-in of Huawei Cloud, through the real func
 test: lint  ## every gate: lint, types, tests
 	@$(PY) -m pytest -q --no-header
 
-lint: install  ## ruff and mypy
+lint: install  ## ruff (its security rules too), mypy, known vulnerabilities
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m ruff format --check --quiet . || { echo "not formatted; make fmt mends it"; exit 1; }
 	@$(PY) -m mypy --no-error-summary
+	@$(PY) -m local.audit
 
 fmt: install  ## format, and mend what ruff can mend by itself
 	@$(PY) -m ruff check --fix-only --quiet .
@@ -52,8 +53,8 @@ redrive: install  ## what lies in the dead-letter queue QUEUE=... and why; APPLY
 build: install  ## the folder that is deployed: .build/arm64, or with ARCH=x86_64 the other
 	@$(PY) -m local.build $(ARCH)
 
-package: install  ## the archives of it for both processors, in dist/
-	@$(PY) -m local.build --zip arm64 x86_64
+package: install  ## dist/stopline-arm64.zip with its bill of materials, or with ARCH=x86_64 the other
+	@$(PY) -m local.build --zip $(ARCH)
 
 LOCKED := --universal --python-version 3.13 --generate-hashes --no-emit-index-url --no-header --system-certs --quiet
 lock: install  ## lock anew what pyproject.toml asks for; UPGRADE=--upgrade for the newest

@@ -1,4 +1,4 @@
-"""Build what is deployed: the folder `.build/<arch>/` and, from it, `dist/stopline-<arch>.zip`.
+"""Build what is deployed: the folder `.build/<arch>/` and, from it, `dist/stopline-<arch>.zip` with its SBOM.
 
     .venv/bin/python -m local.build                     # .build/arm64
     .venv/bin/python -m local.build --zip arm64 x86_64  # and both archives
@@ -18,10 +18,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from local.sbom import sbom
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,6 +68,33 @@ _PLATFORM: Final[dict[Arch, tuple[str, ...]]] = {
 # The installer's own notes and the console scripts: neither is imported, and both differ from machine to machine.
 _INSTALLERS_NOTES: Final = ("*.dist-info/INSTALLER", "*.dist-info/RECORD", "*.dist-info/REQUESTED", ".lock", "bin")
 
+LARGEST_ARCHIVE: Final = 12_000_000
+"""Bytes. Our own bound, since a small archive starts fast; Lambda takes 50 MB."""
+
+_IMPORT_LIKE_LAMBDA: Final = """\
+import importlib, importlib.util, os, sys
+artifact, *modules = sys.argv[1:]
+sys.path.insert(0, artifact)
+
+def refuse(event, arguments):
+    if event == "open":
+        _, mode, flags = arguments
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC):
+            raise PermissionError(f"{arguments[0]}: the file system is read-only")
+    elif event.startswith(("socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.", "os.system")):
+        raise PermissionError(f"{event}: there is no network yet")
+
+sys.addaudithook(refuse)
+for module in modules:
+    imported = importlib.import_module(module)
+    if module.startswith("functions."):
+        assert callable(imported.handler), f"{module} has no handler"
+for absent in ("boto3", "botocore", "requests", "pytest"):
+    assert importlib.util.find_spec(absent) is None, f"{absent} is in reach"
+for module in list(sys.modules.values()):
+    assert "site-packages" not in (getattr(module, "__file__", None) or ""), module
+"""
+
 _WHERE_LAMBDA_UNPACKS: Final = "/var/task"
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip entry can hold."""
@@ -97,9 +127,36 @@ def build(arch: Arch) -> Path:
         return artifact
 
 
-def package(arch: Arch) -> Path:
-    """Give the archive of `build(arch)`: sorted entries, one time stamp, one mode."""
+def check_imports(artifact: Path) -> None:
+    """Import every module of ours from `artifact` alone, as Lambda would; raises `BuildFailed` if one does not.
+
+    No variable is set, nothing can be written or called, and neither boto3 nor what this machine has installed is in
+    reach. The artifact must be for this machine.
+    """
+    modules = [
+        ".".join(path.relative_to(artifact).with_suffix("").parts)
+        for name in CODE
+        for path in sorted((artifact / name).rglob("*.py"))
+        if path.stem != "__init__"
+    ]
+    done = subprocess.run(  # noqa: S603 — our own; -I -S: no site-packages, no working directory, no PYTHONPATH
+        [sys.executable, "-I", "-S", "-c", _IMPORT_LIKE_LAMBDA, str(artifact), *modules],
+        env={},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode or done.stderr:
+        raise BuildFailed(f"the artifact does not import as it would in Lambda:\n{done.stderr.strip()}")
+
+
+def package(arch: Arch) -> tuple[Path, Path]:
+    """Give the archive of `build(arch)` (sorted entries, one time stamp, one mode) and its bill of materials.
+
+    Raises `BuildFailed`, also for an archive that is larger than `LARGEST_ARCHIVE` or does not import.
+    """
     artifact = build(arch)
+    check_imports(build("host"))  # the same sources and pins; another processor's native code cannot be loaded here
     archive = ARCHIVES / f"stopline-{arch}.zip"
     archive.parent.mkdir(exist_ok=True)
     unfinished = archive.with_suffix(f".{os.getpid()}")
@@ -109,8 +166,18 @@ def package(arch: Arch) -> Path:
             entry.create_system = 3  # Unix, or the mode below means nothing
             entry.external_attr = 0o100644 << 16
             out.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=9)
+    if (size := unfinished.stat().st_size) > LARGEST_ARCHIVE:
+        unfinished.unlink()
+        raise BuildFailed(f"the archive has {size / 1e6:.1f} MB, where {LARGEST_ARCHIVE / 1e6:.0f} are allowed")
     unfinished.replace(archive)
-    return archive
+    materials = archive.with_suffix(".cdx.json")
+    materials.write_text(sbom(archive, artifact, version=_version()))
+    return archive, materials
+
+
+def _version() -> str:
+    declared: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    return declared
 
 
 def deployed_requirements(lock: str) -> str:
@@ -214,9 +281,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if asked.into:
                 shutil.copytree(build(arch), asked.into, dirs_exist_ok=True)
             elif asked.zip:
-                archive = package(arch)
+                archive, materials = package(arch)
                 sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
                 print(f"{archive.relative_to(ROOT)}  {archive.stat().st_size / 1e6:.1f} MB  sha256 {sha256}")
+                print(f"{materials.relative_to(ROOT)}  what it is made of, CycloneDX")
             else:
                 print(build(arch).relative_to(ROOT))
     except BuildFailed as failure:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import re
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
 from typing import Final
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from local import build
 
@@ -19,41 +22,9 @@ LAMBDAS: Final[tuple[build.Arch, ...]] = ("arm64", "x86_64")
 ELF_MACHINE: Final = {"arm64": 0xB7, "x86_64": 0x3E}
 """The processor of a shared library, in byte 18 of it (https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html)."""
 
-IMPORT_EVERYTHING: Final = """\
-import importlib, importlib.util, sys
-artifact, *modules = sys.argv[1:]
-sys.path.insert(0, artifact)
-for module in modules:
-    imported = importlib.import_module(module)
-    if module.startswith("functions."):
-        assert callable(imported.handler), module
-for absent in ("boto3", "botocore", "requests", "pytest"):
-    assert importlib.util.find_spec(absent) is None, absent
-for name, module in list(sys.modules.items()):
-    origin = getattr(module, "__file__", None) or ""
-    assert "site-packages" not in origin, origin
-"""
 
-
-def test_every_module_of_ours_imports_from_the_artifact_and_the_standard_library_alone() -> None:
-    artifact = build.build("host")
-    modules = [
-        ".".join(path.relative_to(artifact).with_suffix("").parts)
-        for name in build.CODE
-        for path in sorted((artifact / name).rglob("*.py"))
-        if path.stem != "__init__"
-    ]
-    # -I -S: no site-packages, no working directory, no PYTHONPATH; and no variable is set, as nothing may be read at
-    # import.
-    done = subprocess.run(  # our own
-        [sys.executable, "-I", "-S", "-c", IMPORT_EVERYTHING, artifact, *modules],
-        env={},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "shared.http" in modules
+def test_every_module_of_ours_imports_from_the_artifact_as_it_would_in_lambda() -> None:
+    build.check_imports(build.build("host"))
 
 
 @pytest.mark.parametrize("arch", LAMBDAS)
@@ -94,7 +65,7 @@ def test_every_package_brings_its_licence(arch: build.Arch) -> None:
 
 @pytest.fixture(scope="module")
 def archive() -> Path:
-    return build.package("arm64")
+    return build.package("arm64")[0]
 
 
 def test_nothing_in_the_archive_knows_the_machine_that_built_it(archive: Path) -> None:
@@ -106,8 +77,41 @@ def test_nothing_in_the_archive_knows_the_machine_that_built_it(archive: Path) -
 
 
 def test_the_archive_is_small_enough_to_start_fast(archive: Path) -> None:
-    # 12 MB is our own bound; Lambda takes 50 MB.
-    assert archive.stat().st_size < 12_000_000
+    assert archive.stat().st_size < build.LARGEST_ARCHIVE == 12_000_000
+
+
+@pytest.mark.usefixtures("small_checkout")
+def test_an_archive_that_is_too_large_fails_the_build_and_is_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "ARCHIVES", tmp_path / "dist")
+    monkeypatch.setattr(build, "LARGEST_ARCHIVE", 1_000)
+    noise = "".join(hashlib.sha256(bytes([number])).hexdigest() for number in range(200))
+    (tmp_path / "functions" / "large.py").write_text(f"handler = print  # {noise}\n")
+    assert build.main(["host", "--zip"]) == 1
+    assert list((tmp_path / "dist").iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_checkout")
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("import boto3", "No module named 'boto3'"),
+        ("import os; os.environ['OUTCOME_BUS_NAME']", "OUTCOME_BUS_NAME"),
+        ("open('/tmp/stopline-was-here', 'w')", "read-only"),
+        ("import os; os.open('/tmp/stopline-was-here', os.O_CREAT)", "read-only"),
+        ("import socket; socket.getaddrinfo('localhost', 1)", "no network"),
+        ("import socket; socket.socket().connect(('127.0.0.1', 1))", "no network"),
+        ("import warnings; warnings.warn('beware')", "beware"),
+        ("raise ValueError('broken')", "broken"),
+        ("del handler", "has no handler"),
+    ],
+)
+def test_a_handler_that_would_not_import_in_lambda_fails_the_build(tmp_path: Path, source: str, why: str) -> None:
+    (tmp_path / "functions" / "one.py").write_text(f"handler = print\n{source}\n")
+    with pytest.raises(build.BuildFailed, match=why) as failed:
+        build.check_imports(build.build("host"))
+    assert "does not import as it would in Lambda" in str(failed.value)
 
 
 def test_the_archive_holds_sorted_readable_entries_without_a_time(archive: Path) -> None:
@@ -124,9 +128,24 @@ def test_the_archive_is_the_same_byte_for_byte_when_built_elsewhere(
     monkeypatch.setattr(build, "BUILDS", tmp_path / "builds")
     monkeypatch.setattr(build, "ARCHIVES", tmp_path / "archives")
     monkeypatch.setenv("PYTHONHASHSEED", "1")
-    elsewhere = build.package("arm64")
+    elsewhere, materials = build.package("arm64")
     assert elsewhere.is_relative_to(tmp_path)
     assert elsewhere.read_bytes() == archive.read_bytes()
+    assert materials.read_bytes() == archive.with_suffix(".cdx.json").read_bytes()
+
+
+def test_the_bill_of_materials_names_every_package_with_its_licence_and_the_archive_itself(archive: Path) -> None:
+    text = archive.with_suffix(".cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    told = json.loads(text)
+    assert told["metadata"]["component"]["hashes"] == [
+        {"alg": "SHA-256", "content": hashlib.sha256(archive.read_bytes()).hexdigest()}
+    ]
+    pinned = dict(
+        re.findall(r"^([a-z0-9-]+)==(\S+)", build.deployed_requirements(build.LOCK.read_text()), re.MULTILINE)
+    )
+    assert {each["purl"] for each in told["components"]} == {f"pkg:pypi/{name}@{at}" for name, at in pinned.items()}
+    assert all(each["licenses"] and "unknown" not in str(each["licenses"]) for each in told["components"])
 
 
 def test_what_is_left_out_is_in_the_lock_and_nothing_else_is_left_out() -> None:
@@ -153,6 +172,7 @@ def small_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(build, "ROOT", tmp_path)
     monkeypatch.setattr(build, "BUILDS", tmp_path / ".build")
     monkeypatch.setattr(build, "LOCK", tmp_path / "requirements.txt")
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1"\n')
     return tmp_path
 
 

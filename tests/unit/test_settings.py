@@ -175,7 +175,7 @@ def test_an_endpoint_is_a_host_and_nothing_more(
                 "https://host#never-shown",
                 "https://never-shown@host",
                 "https://:never-shown@host",
-                "https://user:never-shown@host",
+                "https://user:never-shown@host",  # pragma: allowlist secret - it opens nothing
                 "http://127.0.0.1@never-shown.example",
                 "http://127.0.0.1\\@never-shown.example",
                 "https://never shown",
