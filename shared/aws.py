@@ -27,6 +27,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from shared import threads
 from shared.aws_credentials import (
     Credentials,
     CredentialSource,
@@ -186,7 +187,8 @@ class Failure:
 class Aws:
     """The AWS calls of Stopline; several threads may use one. Nothing is read or sent before the first call.
 
-    `environment` is read at each call, because Lambda exchanges it when it restores a snapshot.
+    `environment` is read at each call, because Lambda exchanges it when it restores a snapshot. `requests_at_once`: of
+    many entries, how many batches are sent side by side at most.
     """
 
     def __init__(
@@ -196,15 +198,17 @@ class Aws:
         environment: Mapping[str, str],
         now: Callable[[], datetime],
         sleep: Callable[[float], None],
+        requests_at_once: int,
     ) -> None:
         self._http = http
+        self._requests_at_once = requests_at_once
         self._environment = environment
         self._now = now
         self._sleep = sleep
         self._credentials = CredentialSource(http=http, environment=environment, now=now)
 
     def put_events(self, bus: str, events: Sequence[BusEvent], *, deadline: Deadline) -> Mapping[int, str]:
-        """Publish `events` to `bus` (a name or an ARN), in order, in as few requests as may be.
+        """Publish `events` to `bus` (a name or an ARN), in as few requests as may be.
 
         Gives the position of each event that could not be published, with "code: message"; `{}` when all are
         on the bus. Raises `AwsRefused`. Beware: EventBridge takes events for a bus that does not exist and
@@ -227,7 +231,7 @@ class Aws:
         return self._deliver([event_size(event) for event in events], EVENTS_BYTES_PER_BATCH, send, deadline)
 
     def send_messages(self, queue_url: str, messages: Sequence[Message], *, deadline: Deadline) -> Mapping[int, str]:
-        """Send `messages` to a queue of this region, in order, in as few requests as may be.
+        """Send `messages` to a queue of this region, in as few requests as may be.
 
         Gives the position of each message that could not be sent, with "code: message"; `{}` when all are on
         the queue. Raises `AwsRefused`.
@@ -286,7 +290,7 @@ class Aws:
         send: Callable[[Sequence[int]], Mapping[int, Failure]],
         deadline: Deadline,
     ) -> dict[int, str]:
-        """Send the entries in batches until each is taken, refused for good, or out of tries or time.
+        """Send the entries in batches, some at a time, until each is taken, refused for good, or out of tries or time.
 
         One try is one pass over all that waits, so that a batch in trouble does not hold up the others and
         what is left of several batches is packed together.
@@ -298,16 +302,19 @@ class Aws:
         }
         waiting = {position: "NoTimeLeft: not sent" for position in range(len(sizes)) if position not in failed}
 
+        def send_in_time(batch: Sequence[int]) -> Mapping[int, Failure | None]:
+            if not deadline.remaining():
+                return {}
+            try:
+                failures = send(batch)
+            except AwsUnavailable as fault:
+                return dict.fromkeys(batch, Failure(fault.code, fault.message, passing=True))
+            return {position: failures.get(position) for position in batch}
+
         def send_all_that_waits() -> bool:
-            for batch in pack(list(waiting), sizes, limit):
-                if not deadline.remaining():
-                    break
-                try:
-                    failures = send(batch)
-                except AwsUnavailable as fault:
-                    failures = dict.fromkeys(batch, Failure(fault.code, fault.message, passing=True))
-                for position in batch:
-                    failure = failures.get(position)
+            batches = list(pack(list(waiting), sizes, limit))
+            for answers in threads.each(send_in_time, batches, at_once=self._requests_at_once):
+                for position, failure in answers.items():
                     if failure and failure.passing:
                         waiting[position] = str(failure)
                         continue

@@ -7,15 +7,15 @@ part of it is missing: the question is asked until it is answered, or `HuaweiUna
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from shared import threads
 from shared.errors import HuaweiUnavailable
 from shared.execution import pauses
 from shared.findings import Finding, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from shared.deadline import Deadline
     from shared.execution import Patience
@@ -58,15 +58,9 @@ class Inquiry:
             said = f"{answer.error_code}: {answer.error_msg}" if answer.error_code else answer.error_msg
             raise HuaweiUnavailable(f"Huawei Cloud could not be asked to the end: {said}")
 
-    def each[X, Y](self, work: Callable[[X], Y], items: Iterable[X]) -> list[Y]:
+    def each[X, Y](self, work: Callable[[X], Y], items: Sequence[X]) -> list[Y]:
         """Do `work`, which asks, for each item, as many at a time as the pace allows; raises what the first raises."""
-        with ThreadPoolExecutor(max_workers=self._pace.most, thread_name_prefix="huawei") as threads:
-            futures = [threads.submit(work, item) for item in items]
-            try:
-                return [future.result() for future in futures]
-            except BaseException:
-                threads.shutdown(wait=False, cancel_futures=True)
-                raise
+        return threads.each(work, items, at_once=self._pace.most)
 
     def _once[T](self, question: Callable[[Deadline], T | Finding]) -> T | Finding:
         turn = self._pace.begin(self._deadline) if self._deadline.remaining() else None

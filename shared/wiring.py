@@ -134,7 +134,13 @@ class _Clouds:
     def __init__(self, settings: FunctionSettings) -> None:
         self._settings = settings
         self._http = Http(connections=settings.concurrent_calls)
-        self.aws = Aws(http=self._http, environment=os.environ, now=_now, sleep=time.sleep)
+        self.aws = Aws(
+            http=self._http,
+            environment=os.environ,
+            now=_now,
+            sleep=time.sleep,
+            requests_at_once=settings.concurrent_calls,
+        )
         self.publisher = Publisher(bus=self.aws, queues=self.aws, bus_name=settings.outcome_bus_name)
         self.patience = Patience(now=_now, sleep=time.sleep, uniform=random.uniform)
         self._credentials = _credentials(settings, self.aws)

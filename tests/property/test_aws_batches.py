@@ -73,7 +73,13 @@ EVENT_RESULTS: dict[Verdict, dict[str, str]] = {
 
 
 def aws(http: Http) -> Aws:
-    return Aws(http=http, environment=KEYS, now=lambda: datetime(2026, 11, 23, tzinfo=UTC), sleep=lambda _: None)
+    return Aws(
+        http=http,
+        environment=KEYS,
+        now=lambda: datetime(2026, 11, 23, tzinfo=UTC),
+        sleep=lambda _: None,
+        requests_at_once=1,  # what is drawn must be drawn in one order
+    )
 
 
 def check(fickle: Fickle, reported: Mapping[int, str], sent: list[str]) -> None:

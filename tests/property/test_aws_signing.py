@@ -105,7 +105,9 @@ def test_what_arrives_over_the_wire_is_what_was_signed(path: str) -> None:
         answering = threading.Thread(target=server.handle_request)
         answering.start()
         environment["AWS_ENDPOINT_URL"] = f"http://LocalHost:{server.server_port}{path}"
-        aws = Aws(http=Http(connections=1), environment=environment, now=lambda: at, sleep=time.sleep)
+        aws = Aws(
+            http=Http(connections=1), environment=environment, now=lambda: at, sleep=time.sleep, requests_at_once=1
+        )
         assert aws.secret_string("钥", deadline=Deadline.after(10, time.monotonic)) == "open"
         answering.join()
     (url, headers, body) = arrived[0]

@@ -50,6 +50,7 @@ LAYER_OF: Final = {
     "shared.sightings": "shell",
     "shared.sweeping": "shell",
     "shared.telemetry": "shell",
+    "shared.threads": "shell",
     "shared.workflow": "shell",
     # The one place that puts the parts together.
     "shared.wiring": "wiring",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -104,8 +105,14 @@ def take_all(asked: Asked) -> Response:
     return ok({"FailedEntryCount": 0, "Entries": [{"EventId": "e"} for _ in entries], "SecretString": "open sesame"})
 
 
-def aws(amazon: Http, clock: Clock, environment: Mapping[str, str] = HERE) -> Aws:
-    return Aws(http=amazon, environment=environment, now=clock.now, sleep=clock.sleep)
+def aws(amazon: Http, clock: Clock, environment: Mapping[str, str] = HERE, *, requests_at_once: int = 1) -> Aws:
+    return Aws(
+        http=amazon,
+        environment=environment,
+        now=clock.now,
+        sleep=clock.sleep,
+        requests_at_once=requests_at_once,
+    )
 
 
 def event(detail: str = "{}") -> BusEvent:
@@ -528,6 +535,30 @@ def test_several_threads_use_one() -> None:
     sent = [text for asked in amazon.asked for text in asked.texts]
     assert sorted(sent) == sorted(f"{number}:{n}" for number in range(40) for n in range(12))
     assert amazon.keys_given == 1
+
+
+def test_batches_are_sent_side_by_side_and_each_failure_is_told_of_its_own_entry() -> None:
+    together = threading.Barrier(4, timeout=10)
+
+    def answer(asked: Asked) -> Response:
+        together.wait()
+        entries = [
+            {"ErrorCode": "MalformedDetail", "ErrorMessage": text} if text.endswith("7") else {"EventId": "e"}
+            for text in asked.texts
+        ]
+        return ok({"FailedEntryCount": 1, "Entries": entries})
+
+    amazon, clock = FakeAmazon(*[answer] * 8), Clock()
+    events = [event(str(number)) for number in range(80)]
+    failed = aws(amazon, clock, requests_at_once=4).put_events("outcomes", events, deadline=clock.deadline())
+    assert failed == {number: f"MalformedDetail: {number}" for number in range(7, 80, 10)}
+
+
+def test_a_final_no_ends_what_has_not_been_sent() -> None:
+    amazon, clock = FakeAmazon(*[no(403, "AccessDeniedException")] * 50), Clock()
+    with pytest.raises(AwsRefused, match="events:PutEvents"):
+        aws(amazon, clock, requests_at_once=2).put_events("outcomes", [event()] * 500, deadline=clock.deadline())
+    assert len(amazon.asked) < 50
 
 
 # What botocore knows
