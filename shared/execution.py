@@ -281,8 +281,9 @@ def _resolved(states: States, read: States) -> States:
         settled = {target: resolve(found[target], read[task][target]) for target in unclear if target in read[task]}
         if len(settled) < len(unclear):
             clear.pop(ALL_TARGETS, None)
+        known = clear | settled
         # In the order of the answers, by which results are told.
-        resolved[task] = {target: (clear | settled)[target] for target in found if target in clear or target in settled}
+        resolved[task] = {target: known[target] for target in found if target in known}
     return resolved
 
 

@@ -93,7 +93,10 @@ def settle(command: Command, findings: Findings, *, now: datetime, max_attempts:
     `jitter`: a random number from 0 to 1 that spreads the delay of a remainder.
     """
     found = _findings_on(command, findings)
-    ends, unfinished = _parted({target: (_ends_as(command, target, each), each) for target, each in found.items()})
+    awaiting = frozenset(command.awaiting)
+    ends, unfinished = _parted(
+        {target: (_ends_as(command, each, is_awaited=target in awaiting), each) for target, each in found.items()}
+    )
     if not unfinished:
         return Done(_tell(command, ends, now=now, final=True))
     if any(why is Unfinished.UNKNOWN for why, _ in unfinished.values()):
@@ -241,7 +244,7 @@ _OF_A_LATE_REPEAT: Final[Mapping[Verdict, Result | Unfinished]] = {
 }
 
 
-def _ends_as(command: Command, target: str, finding: Finding | None) -> Result | Unfinished:
+def _ends_as(command: Command, finding: Finding | None, *, is_awaited: bool) -> Result | Unfinished:
     """Say as what a finding ends a target of this command, or why it does not.
 
     Raises `KeyError` for a verdict that the execution must not let through.
@@ -250,7 +253,7 @@ def _ends_as(command: Command, target: str, finding: Finding | None) -> Result |
         return Unfinished.UNKNOWN
     if command.dry_run:
         return _OF_A_DRY_RUN[finding.verdict]
-    if target in command.awaiting:
+    if is_awaited:
         return _OF_A_CONFIRMATION[finding.verdict]
     return (_OF_A_STOP_TO_CONFIRM if command.confirm else _OF_A_STOP)[finding.verdict]
 
