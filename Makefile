@@ -5,7 +5,7 @@
 # and everything else is the line below its target.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint fmt mutants soak redrive build package lock clean
+.PHONY: help install demo test lint fmt mutants soak redrive build package schemas lock clean
 MAKEFLAGS += --no-print-directory
 
 PY := .venv/bin/python
@@ -55,6 +55,9 @@ build: install  ## the folder that is deployed: .build/arm64, or with ARCH=x86_6
 
 package: install  ## dist/stopline-arm64.zip with its bill of materials, or with ARCH=x86_64 the other
 	@$(PY) -m local.build --zip $(ARCH)
+
+schemas: install  ## events/schemas and events/asyncapi.json anew, from the models and the template
+	@$(PY) -m local.schemas
 
 LOCKED := --universal --python-version 3.13 --generate-hashes --no-emit-index-url --no-header --system-certs --quiet
 lock: install  ## lock anew what pyproject.toml asks for; UPGRADE=--upgrade for the newest

@@ -15,7 +15,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from shared.commands import BatchTaskId, CheckTaskId, DeviceId, ProjectId
 from shared.errors import DeploymentFault, HuaweiUnavailable, SweepRejected
@@ -78,8 +78,13 @@ class Ask(Protocol):
         """Give the answer, or a finding other than `UNFINISHED`. Raises `HuaweiUnavailable` if there is none."""
 
 
+# Half a surrogate pair, which JSON may hold, cannot be written as UTF-8, so a report could not name the task: with a
+# pattern pydantic refuses it.
+type _Name = Annotated[str, StringConstraints(pattern="")]
+
+
 def _text(value: object) -> object:
-    return value if isinstance(value, str) else None
+    return value if isinstance(value, str) and value.isascii() else None
 
 
 class _Answer(BaseModel):
@@ -93,7 +98,7 @@ class ListedCheckTask(_Answer):
     """
 
     task_id: CheckTaskId
-    task_name: str
+    task_name: _Name
     last_check_time: Annotated[str | None, BeforeValidator(_text)] = None
 
 
@@ -323,7 +328,7 @@ class _Policy(_Answer):
 class _Task(_Answer):
     # A schedule that cannot be read makes the entry unreadable, since without it the task would seem older than it is.
     task_id: BatchTaskId
-    task_name: str
+    task_name: _Name
     task_type: str
     status: str
     create_time: Annotated[str | None, BeforeValidator(_text)] = None
@@ -363,7 +368,7 @@ class _Scroll:
         self.idle = 0
         """Pages in a row that brought nothing new."""
         self._places: dict[str, int] = {}
-        self._unreadable = 0
+        self._others = 0  # rows that cannot be read, or repeat one of the same page
         self._reached = 0
         self._counts_rows = False
         self._least_total: int | None = None
@@ -393,27 +398,24 @@ class _Scroll:
             self._reached = max(0, row - CHECK_TASKS_PER_PAGE)
             self.idle += 1
             return False
-        elif place < row // 2 and not self._counts_rows:
+        elif place < row // 2:
             begins, _ = self.following()  # what was meant as the number of a page was taken as a row's
             self._counts_rows = True
         known = len(self._places)
         self._places |= {each: begins + number for number, each in enumerate(ids) if each is not None}
-        self._unreadable += ids.count(None)
+        self._others += len(ids) - len({*ids} - {None})
         self._reached = begins + len(ids)
         self.idle = 0 if len(self._places) > known else self.idle + 1
         if total is not None:
             self._least_total = total if self._least_total is None else min(total, self._least_total)
         is_last = len(ids) < limit or (row == 0 and len(ids) == total)
         # As many as there were at any time must have been seen; if not, the page was cut short.
-        return is_last and len(self._places) + self._unreadable >= (self._least_total or 0)
+        return is_last and len(self._places) + self._others >= (self._least_total or 0)
 
     def _place(self, ids: Sequence[str | None]) -> int | None:
-        """Give the place of the first row by the first that has an id, if that is known."""
-        for number, each in enumerate(ids):
-            if each is not None:
-                place = self._places.get(each)
-                return None if place is None else max(0, place - number)
-        return None
+        """Give the place of the first row that has an id, if it is known."""
+        first = next((each for each in ids if each is not None), None)
+        return None if first is None else self._places.get(first)
 
 
 def _rows_by_marker(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from local.build import build
 from local.huawei import PROJECT_ID, AccessKey, HuaweiStandIn
 from local.stack import TEMPLATE, LocalStack
+from tests.schemas import complaints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +35,9 @@ class World:
         """Give the details of all events of this type so far that have these fields, in the order of their arrival."""
         queue = self.stack.outcome_queue_url
         while messages := self.stack.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
-            self._seen.extend(json.loads(each["Body"]) for each in messages)
+            came = [json.loads(each["Body"]) for each in messages]
+            assert [complaint for event in came for complaint in complaints(event)] == []
+            self._seen.extend(came)
             for each in messages:
                 self.stack.sqs.delete_message(QueueUrl=queue, ReceiptHandle=each["ReceiptHandle"])
         details = [event["detail"] for event in self._seen if event["detail-type"] == detail_type]

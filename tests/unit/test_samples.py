@@ -5,16 +5,49 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
-from shared.commands import read_command
-from shared.outcomes import Outcome
+from local.huawei import CHECK_PROJECT_ID
+from shared.commands import InvalidCommand, read_command
+from shared.outcomes import Outcome, Status
+from shared.sweeps import SweepReport, read_sweep
 from tests.fakes import defaults
+from tests.schemas import complaints, faults
 
-ROOT = Path(__file__).parent.parent.parent
-OUTCOMES = sorted((ROOT / "events" / "outcomes").glob("*.json"))
+ROOT: Final = Path(__file__).parent.parent.parent
+EVENTS: Final = ROOT / "events"
+
+NO_COMMANDS: Final = {"bad-field.json", "not-json.txt"}
+"""Samples of what is rejected."""
+
+IN_AN_EVENT: Final = "-in-an-event"
+
+
+def samples(room: str, *, in_an_event: bool = False) -> list[Path]:
+    """The samples of one kind, by themselves or as the detail of an event."""
+    return [path for path in sorted((EVENTS / room).iterdir()) if path.stem.endswith(IN_AN_EVENT) is in_an_event]
+
+
+COMMANDS: Final = [path for path in samples("commands") if path.name not in NO_COMMANDS]
+COMMANDS_IN_AN_EVENT: Final = samples("commands", in_an_event=True)
+OUTCOMES: Final = samples("outcomes")
+SWEEPS: Final = samples("sweeps")
+REPORTS: Final = samples("reports")
+ON_THE_BUS: Final = samples("outcomes", in_an_event=True) + samples("reports", in_an_event=True)
+UNFINISHED: Final = EVENTS / "workflow" / "unfinished.json"
+SUCCEEDED: Final = EVENTS / "workflow" / "succeeded.json"
+WORKFLOW_INPUTS: Final = [EVENTS / "workflow" / "stop-targets.json"]
+GENERATED: Final = [EVENTS / "asyncapi.json", *(EVENTS / "schemas").iterdir()]
+
+
+def name(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
 
 
 def readme_objects() -> list[dict[str, Any]]:
@@ -29,10 +62,112 @@ def readme_objects() -> list[dict[str, Any]]:
     return objects
 
 
-@pytest.mark.parametrize("path", OUTCOMES, ids=lambda path: path.stem)
+def test_every_file_of_the_samples_is_of_a_kind_that_is_tested() -> None:
+    tested = {
+        *(EVENTS / "commands" / each for each in NO_COMMANDS),
+        *(*COMMANDS, *COMMANDS_IN_AN_EVENT, *OUTCOMES, *SWEEPS, *REPORTS, *ON_THE_BUS),
+        *(UNFINISHED, SUCCEEDED, *WORKFLOW_INPUTS, *GENERATED),
+    }
+    assert {path for path in EVENTS.rglob("*") if path.is_file()} == tested
+
+
+# --- what goes in
+
+
+@pytest.mark.parametrize("path", [*COMMANDS, *WORKFLOW_INPUTS], ids=name)
+def test_a_sample_command_is_taken(path: Path) -> None:
+    read_command(read(path), defaults=defaults())
+    assert faults(read(path), "command.json") == []
+
+
+@pytest.mark.parametrize("path", COMMANDS_IN_AN_EVENT, ids=name)
+def test_a_sample_command_in_an_event_is_taken(path: Path) -> None:
+    read_command(read(path)["detail"], defaults=defaults())
+    assert faults(read(path)["detail"], "command.json") == []
+
+
+def test_a_sample_of_a_bad_command_is_bad() -> None:
+    bad = read(EVENTS / "commands" / "bad-field.json")
+    with pytest.raises(InvalidCommand):
+        read_command(bad, defaults=defaults())
+    assert faults(bad, "command.json")
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=name)
+def test_a_sample_sweep_is_taken_and_stops_nothing(path: Path) -> None:
+    assert read_sweep(read(path), project_id="iam-project", instance_id=None).dry_run
+    assert faults(read(path), "sweep.json") == []
+
+
+def test_the_sample_sweep_of_checks_is_of_the_project_that_the_stand_in_has() -> None:
+    assert read(EVENTS / "sweeps" / "check-tasks.json")["project_id"] == CHECK_PROJECT_ID
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=name)
+def test_a_sample_sweep_has_the_fields_that_a_schedule_of_the_template_sends(path: Path) -> None:
+    sent = re.findall(r'\{"sweep":.*?\]\}', (ROOT / "template.yaml").read_text(), re.DOTALL)
+    fields = [re.findall(r'"(\w+)": ', each) for each in sent if f'"{read(path)["sweep"]}"' in each]
+    assert fields == [list(read(path))]
+
+
+# --- what comes out
+
+
+@pytest.mark.parametrize("path", [*OUTCOMES, SUCCEEDED], ids=name)
 def test_a_sample_outcome_is_one_to_the_letter(path: Path) -> None:
-    sample = json.loads(path.read_text())
-    assert json.loads(Outcome.model_validate(sample).to_json()) == sample
+    sample = read(path)
+    outcome = Outcome.model_validate(sample)
+    assert json.loads(outcome.to_json()) == sample
+    assert faults(sample, "stop-outcome.json#/$defs/Outcome") == []
+    # What was told before, in other events, is in the tally alone.
+    assert outcome.tally.plus(outcome.results).total == outcome.tally.total + len(outcome.results)
+    for result in outcome.results:
+        assert getattr(outcome.tally, result.result) >= 1
+
+
+def test_there_is_a_sample_outcome_of_every_status() -> None:
+    assert {read(path)["status"] for path in OUTCOMES} == set(Status)
+
+
+def test_there_is_a_sample_of_a_stop_that_was_confirmed_and_of_one_that_could_not_be() -> None:
+    assert {read(path)["confirmed"] for path in OUTCOMES} == {True, False, None}
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=name)
+def test_a_sample_report_is_one_to_the_letter(path: Path) -> None:
+    sample = read(path)
+    report = SweepReport.model_validate(sample)
+    assert report.model_dump(mode="json") == sample
+    assert faults(sample, "sweep-completed.json#/$defs/SweepReport") == []
+    assert len(report.tasks) == report.stale
+    assert report.stale + report.protected + report.unknown_age <= report.scanned
+    assert not (report.dry_run and report.sent)
+
+
+def test_every_sample_sweep_has_a_sample_report() -> None:
+    assert [path.name for path in REPORTS] == [path.name for path in SWEEPS]
+
+
+@pytest.mark.parametrize("path", ON_THE_BUS, ids=name)
+def test_a_sample_event_is_the_sample_of_its_name_as_it_comes_out_of_the_bus(path: Path) -> None:
+    event = read(path)
+    detail = read(path.with_name(path.name.replace(IN_AN_EVENT, "")))
+    assert complaints(event) == []
+    assert event["detail"] == detail
+    assert event["resources"] == (list(Outcome.model_validate(detail).resources) if "outcome_id" in detail else [])
+
+
+@pytest.mark.parametrize("path", [UNFINISHED, SUCCEEDED], ids=name)
+def test_a_sample_answer_of_the_workflow_function_is_one(path: Path) -> None:
+    assert faults(read(path), "workflow-answer.json") == []
+
+
+def test_the_remainder_of_the_sample_answer_comes_back_as_it_went() -> None:
+    remainder = read(UNFINISHED)["remainder"]
+    assert json.loads(read_command(remainder, defaults=defaults()).to_message()) == remainder
+
+
+# --- the README
 
 
 def test_the_commands_of_the_readme_are_taken() -> None:

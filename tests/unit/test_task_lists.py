@@ -233,6 +233,7 @@ def test_a_list_that_never_rests_is_listed_whole_or_not_at_all(data: st.DataObje
     mode=st.sampled_from(["rows", "pages"]),
     places=st.lists(st.tuples(st.floats(0, 1), st.integers(0, OVERLAP - 1)), max_size=8),
 )
+@example(count=150, mode="rows", places=[(0.0, OVERLAP - 1), (0.0, OVERLAP - 1)])
 def test_a_few_deletions_cost_no_request_twice(count: int, mode: str, places: list[tuple[float, int]]) -> None:
     project, _ = changing(count, mode, [("delete", where, size) for where, size in places])
     found = listed(project)
@@ -270,6 +271,11 @@ def test_an_entry_that_cannot_be_read_loses_no_other(count: int, mode: str, odd:
     assert listing.skipped == len({json.dumps(row) for _, row in odd})
 
 
+def test_a_task_that_a_page_names_twice_is_one() -> None:
+    page = response({"tasks": [check("t-0"), check("t-0"), check("t-1")], "total": 3})
+    assert listed(FakeHttp(page)) == ["t-0", "t-1"]
+
+
 @pytest.mark.parametrize("row", [None, 7, "t-9", []])
 def test_an_entry_that_is_no_object_loses_no_other(row: Any) -> None:
     http = FakeHttp(response({"tasks": [check("t-0"), row, check("t-1")], "total": 3}))
@@ -277,11 +283,11 @@ def test_an_entry_that_is_no_object_loses_no_other(row: Any) -> None:
     assert ([task.task_id for task in listing.entries], listing.skipped) == (["t-0", "t-1"], 1)
 
 
-@pytest.mark.parametrize("time", [None, 1700000000000, {}, ""])
-def test_a_time_that_is_no_text_is_none(time: Any) -> None:
+@pytest.mark.parametrize("time", [None, 1700000000000, {}, "\ud800"])
+def test_a_time_that_cannot_be_one_is_none(time: Any) -> None:
     http = FakeHttp(response({"tasks": [check("t-0", last_check_time=time)]}))
     (task,) = CheckTaskLists(client_over(http)).tasks(PROJECT, ask).entries
-    assert task.last_check_time == (time if isinstance(time, str) else None)
+    assert task.last_check_time is None
 
 
 @pytest.mark.parametrize("total", [None, "3", True, -1, 2.0, 0])
@@ -663,6 +669,18 @@ def test_a_batch_task_that_keeps_its_status_is_listed_whatever_the_others_do(
     assert kept <= set(found)
 
 
+def test_a_count_that_sinks_ends_no_list_while_pages_are_full() -> None:
+    tasks = hexes(range(150))
+    rows = dict.fromkeys(tasks, "Waitting")
+
+    def change(number: int) -> None:
+        if number == 1:  # all of the first page move on
+            rows.update(dict.fromkeys(tasks[100:], "Processing"))
+
+    found, _ = batch_tasks(Marked(rows, "batchtasks", change=change))
+    assert set(found) == set(tasks)
+
+
 def test_a_batch_task_is_given_in_huawei_s_own_words() -> None:
     rows = [
         batch("5f", task_policy={"schedule_time": "20261124T000000Z", "retry_count": 1}),
@@ -692,6 +710,7 @@ def test_a_batch_task_is_given_in_huawei_s_own_words() -> None:
         batch("a" * 25),
         batch(None),
         batch("5e", task_name=None),
+        batch("5e", task_name="\ud800"),
         batch("5e", status=None),
         batch("5e", task_type=1),
         # Without its schedule it would seem older than it is.
