@@ -51,6 +51,7 @@ class CheckSweep:
         self._patience = patience
         self._until = until
         self._seen: dict[str, Sighting] = {}
+        self._last_checks: dict[str, str] = {}
 
     def find(self) -> Found:
         """List the tasks, and find out which run and since when.
@@ -68,6 +69,11 @@ class CheckSweep:
                 running.append((task, state))
             else:
                 self._forget(task.task_id)
+        if running:
+            # What was read to run may have begun after its `last_check_time` was listed, and even be another run than
+            # the one listed. If the list still says the same now, no run began or ended before that read.
+            again = self._lists.tasks(self._sweep.project_id, self._inquiry.ask)
+            self._last_checks = {task.task_id: _run_of(task) for task in again.entries}
         return Found(
             running=tuple(self._inquiry.each(self._running_task, running)),
             listed=len(listing.entries) + listing.skipped,
@@ -117,12 +123,16 @@ class CheckSweep:
         project_id, ask = self._sweep.project_id, self._inquiry.ask
         if since := read_huawei_time(self._lists.running_since(task.task_id, ask), region=self._region):
             return Age(since, "job")
-        if since := read_huawei_time(self._lists.unended_record(project_id, task.task_id, ask), region=self._region):
-            return Age(since, "check_record")
-        run = task.last_check_time or ""
+        record = read_huawei_time(self._lists.unended_record(project_id, task.task_id, ask), region=self._region)
+        # A run that was cut short may leave a record without an end, and the list of records may not show what runs
+        # now: a record is this run's only if the task says that its latest check began then.
+        run = _run_of(task)
+        is_same = self._last_checks.get(task.task_id) == run
+        if is_same and record is not None and record == read_huawei_time(run, region=self._region):
+            return Age(record, "check_record")
         seen = self._seen.get(task.task_id)
         if seen is not None and seen.run == run:
-            return Age(seen.first_seen, "sighting")
+            return Age(seen.first_seen, "sighting") if is_same else None
         # By the clock as it is after the read, and to the next full second: it may have begun just before.
         first = Sighting(run, self._patience.now().replace(microsecond=0) + timedelta(seconds=1))
         self._memory.remember(project_id, task.task_id, first, deadline=self._until)
@@ -131,6 +141,10 @@ class CheckSweep:
     def _forget(self, task_id: str) -> None:
         if sighting := self._seen.get(task_id):
             self._memory.forget(self._sweep.project_id, task_id, sighting, deadline=self._until)
+
+
+def _run_of(task: ListedCheckTask) -> str:
+    return task.last_check_time or ""
 
 
 _MAY_RUN: Final = {Verdict.RUNS, Verdict.UNFINISHED, Verdict.REFUSED}

@@ -115,7 +115,6 @@ class Sweeper:
             self._telemetry.asked(calls=inquiry.calls, throttles=inquiry.throttles)
         kind.before_sending(commands)
         unsent = self._send(queue_url, commands, deadline)
-        kind.not_sent(commands[position] for position in unsent)
         self._telemetry.commands_sent(each for position, each in enumerate(commands) if position not in unsent)
         report = SweepReport(
             sweep=sweep.sweep,
@@ -128,8 +127,12 @@ class Sweeper:
             sent=len(commands) - len(unsent),
             tasks=tuple(StaleTask.of(task, age) for task, age in choice.stale[:TASKS_PER_REPORT]),
         )
-        self._publish(report, deadline)
+        # Told even if it cannot be published: a repeat would find what was sent already forgotten, and not stale.
         self._telemetry.sweep_completed(report)
+        try:
+            self._publish(report, deadline)
+        finally:
+            kind.not_sent(commands[position] for position in unsent)
         if unsent:
             raise PublishingFailed(f"{len(unsent)} of {len(commands)} commands could not be sent: {unsent}"[:500])
         if missed:

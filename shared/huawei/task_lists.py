@@ -38,7 +38,7 @@ LEAST_CHECK_TASKS_PER_PAGE: Final = 50
 
 OVERLAP: Final = 10
 """Rows, at least, that a page of check tasks repeats of those before it: fewer than these may be deleted, between two
-requests, before rows must be read again."""
+requests, before the list must be read anew."""
 
 PER_PAGE: Final = 50
 """Batch tasks or subtasks that one page holds (`limit` of ListBatchTasks and ShowBatchTask)."""
@@ -52,8 +52,8 @@ JOBS_PER_PAGE: Final = 200
 MOST_PAGES: Final = 2_000
 """Most requests that one list may take. The most that a tenant can have, 50 000 check tasks, take 632."""
 
-MOST_IDLE_PAGES: Final = 20
-"""Most pages in a row that bring nothing new before a list is given up."""
+MOST_PASSES: Final = 10
+"""Most times that a list of check tasks is begun before it is given up."""
 
 # Of a target that retries go from the third back to the first or second, so the first is read twice: whichever one
 # move a target makes, the list that it leaves is read before, or the list that it enters is read whole afterwards.
@@ -161,7 +161,7 @@ class CheckTaskLists:
             found |= {task.task_id: task for task in tasks if task is not None}
             if scroll.take([None if task is None else task.task_id for task in tasks], total=page.count):
                 return Listing(tuple(found.values()), len(skipped))
-            if scroll.idle > MOST_IDLE_PAGES:
+            if scroll.passes > MOST_PASSES:
                 break
         raise HuaweiUnavailable(
             f"the check tasks of project {project_id} cannot be listed to their end; {len(found)} were found"
@@ -357,28 +357,28 @@ class _Scroll:
     of those before it. The second page, `offset=2`, tells which it is: by its first row, which is the third row of the
     list if rows are counted.
 
-    Nothing is lost, whichever it is. A page counts only if it is the head of the list or begins with a row that is
-    known from one that counted. What was there all the time, and is not yet known, is behind all the known ones, so it
-    is not before such a page: it is in it or behind it. A page with fewer rows than were asked for has nothing behind
-    it. When rows before it were deleted, a page may begin with one that is not known: then what lies before is read
-    again.
+    Nothing is lost, whichever it is. A page is taken if it is the head of the list or begins with a row that is known
+    from one that was taken. What was there all the time, and is not yet known, is behind all the known ones, so it is
+    not before such a page: it is in it or behind it. A page with fewer rows than were asked for has nothing behind it.
+    Any other page, as it comes when many tasks are created or deleted between two requests, begins a new pass.
     """
 
     def __init__(self) -> None:
-        self.idle = 0
-        """Pages in a row that brought nothing new."""
-        self._places: dict[str, int] = {}
-        self._others = 0  # rows that cannot be read, or repeat one of the same page
+        self.passes = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.passes += 1
         self._reached = 0
-        self._counts_rows = False
-        self._least_total: int | None = None
+        self._places: dict[str, int] = {}
+        self._counts_rows: bool | None = None
 
     def following(self) -> tuple[int, int]:
         """Give the `offset` and `limit` of the page to ask for."""
         row, limit = self._window()
-        if row == 0:
-            return 0, limit
-        return row if self._counts_rows else row // limit + 1, limit
+        if row == 0 or self._counts_rows:
+            return row, limit
+        return row // limit + 1, limit
 
     def _window(self) -> tuple[int, int]:
         """Give the page that reaches farthest of those that repeat enough rows: its first row and its size."""
@@ -391,26 +391,20 @@ class _Scroll:
     def take(self, ids: Sequence[str | None], *, total: int | None) -> bool:
         """Take the answer, `None` for each row without a readable id; say whether the list has been read to its end."""
         row, limit = self._window()
-        begins, place = row, self._place(ids)
-        if row == 0:
-            self._counts_rows = False  # to be found out by the next page
-        elif place is None:
-            self._reached = max(0, row - CHECK_TASKS_PER_PAGE)
-            self.idle += 1
-            return False
-        elif place < row // 2:
-            begins, _ = self.following()  # what was meant as the number of a page was taken as a row's
-            self._counts_rows = True
-        known = len(self._places)
-        self._places |= {each: begins + number for number, each in enumerate(ids) if each is not None}
-        self._others += len(ids) - len({*ids} - {None})
+        begins, place = row, self._place(ids) if row else 0
+        if row and place is not None and self._counts_rows is None:
+            self._counts_rows = place < row // 2
+            if self._counts_rows:
+                begins = row // limit + 1  # what was meant as the number of a page was taken as a row's
         self._reached = begins + len(ids)
-        self.idle = 0 if len(self._places) > known else self.idle + 1
-        if total is not None:
-            self._least_total = total if self._least_total is None else min(total, self._least_total)
-        is_last = len(ids) < limit or (row == 0 and len(ids) == total)
-        # As many as there were at any time must have been seen; if not, the page was cut short.
-        return is_last and len(self._places) + self._others >= (self._least_total or 0)
+        is_last = len(ids) < limit or len(ids) == total
+        # Nor is it a page to go on from if `offset` seems to lead elsewhere, or if it holds fewer rows than there are.
+        is_odd = place is None or place < begins - LEAST_CHECK_TASKS_PER_PAGE
+        if is_odd or (is_last and self._reached < (total or 0)):
+            self._begin()
+            return False
+        self._places |= {each: begins + number for number, each in enumerate(ids) if each is not None}
+        return is_last
 
     def _place(self, ids: Sequence[str | None]) -> int | None:
         """Give the place of the first row that has an id, if it is known."""

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.huawei import CHECK_PROJECT_ID, PROJECT_ID, AccessKey, BatchTask, CheckTask, Cloud, Fault, Quota, Scenario
+from local.huawei.scenario import CheckRun
 from shared.aws import AwsRefused, AwsUnavailable, BusEvent, Message
 from shared.commands import StopTargets, StopTask, read_command
 from shared.errors import DeploymentFault, HuaweiUnavailable, PublishingFailed, SweepRejected
@@ -29,6 +30,8 @@ from tests.quiet import NoDefects
 from tests.simulation import CloudHttp
 
 if TYPE_CHECKING:
+    from local.huawei.cloud import Reply
+    from local.huawei.signatures import Request
     from shared.deadline import Deadline
     from shared.sightings import Memory
 
@@ -200,14 +203,70 @@ def test_a_start_that_is_told_needs_no_sighting(choices: dict[str, Any], evidenc
     since = world.clock.now() - timedelta(hours=2)
     young = world.clock.now() - timedelta(hours=1)
     world.cloud.add(
-        CheckTask(task_id="old", running_since=since.strftime(form)),
-        CheckTask(task_id="young", running_since=young.strftime(form)),
+        *(
+            CheckTask(task_id=name, running_since=at.strftime(form), last_check_time=at.strftime("%Y-%m-%dT%H:%M:%SZ"))
+            for name, at in (("old", since), ("young", young))
+        ),
     )
     report = world.sweep(CHECKS, **STOP)
     assert [(task["task_id"], task["evidence"]) for task in report["tasks"]] == [("old", evidence)]
     assert [command["task_id"] for command in world.sent(TASK_QUEUE)] == ["old"]
     assert world.sent(TASK_QUEUE)[0]["command_id"] == f"sweep:old:{since:%Y%m%dT%H%M%SZ}"
     assert world.memory.seen == {}
+
+
+@pytest.mark.parametrize("cut_short", [{"days": 3}, {"hours": 2.5}])
+def test_a_record_left_without_an_end_says_nothing_of_what_runs_now(
+    cut_short: dict[str, Any],
+) -> None:
+    world = World()
+    left = CheckRun(check_time=world.ago(**cut_short), status="stopped")
+    world.cloud.add(CheckTask(task_id="t-1", records=(left,), last_check_time=world.ago(minutes=1)))
+    assert found(world.sweep(CHECKS, **STOP)) == {
+        "scanned": 1, "stale": 0, "protected": 0, "unknown_age": 1, "sent": 0,
+    }  # fmt: skip
+
+
+def test_a_run_that_takes_the_place_of_another_while_the_sweep_reads_is_not_as_old_as_that() -> None:
+    world = World()
+    world.cloud.add(CheckTask(task_id="t-1", last_check_time=world.ago(hours=1)))
+    world.sweep(CHECKS)
+    world.pass_by(hours=3)
+    handle, began = world.cloud.handle, list[str]()
+
+    def begin_anew_after_the_list(request: Request) -> Reply:
+        reply = handle(request)
+        if "/tasks?" in request.target and not began:
+            began.append(world.ago())
+            world.cloud.add(CheckTask(task_id="t-1", last_check_time=began[0]))
+        return reply
+
+    world.cloud.handle = begin_anew_after_the_list  # type: ignore[method-assign]
+    assert found(world.sweep(CHECKS, **STOP)) == {
+        "scanned": 1, "stale": 0, "protected": 0, "unknown_age": 1, "sent": 0,
+    }  # fmt: skip
+
+
+def test_what_was_sent_is_reported_even_if_what_was_not_cannot_be_remembered() -> None:
+    class Forgetful(DictMemory):
+        is_down = False
+
+        def remember(self, project_id: str, task_id: str, sighting: Sighting, *, deadline: Deadline) -> None:
+            if self.is_down:
+                raise AwsUnavailable(service="DynamoDB", operation="PutItem", code="Throttling", message="")
+            super().remember(project_id, task_id, sighting, deadline=deadline)
+
+    memory = Forgetful()
+    world = World(memory=memory)
+    world.cloud.add(CheckTask(task_id="t-1"), CheckTask(task_id="t-2"))
+    world.sweep(CHECKS)
+    world.aws.events.clear()
+    world.pass_by(hours=3)
+    memory.is_down = True
+    world.aws.refuse = lambda each: "InternalError: no" if isinstance(each, Message) and "t-1" in each.body else None
+    with pytest.raises(AwsUnavailable):
+        world.sweep(CHECKS, **STOP)
+    assert [(report["stale"], report["sent"]) for report in world.aws.events] == [(2, 1)]
 
 
 def test_the_jobs_are_better_evidence_than_the_records() -> None:

@@ -23,6 +23,7 @@ from shared.huawei.credentials import Credentials, FixedCredentials
 from shared.huawei.task_lists import (
     LEAST_CHECK_TASKS_PER_PAGE,
     MOST_PAGES,
+    MOST_PASSES,
     OVERLAP,
     BatchTaskLists,
     CheckTaskLists,
@@ -141,7 +142,7 @@ def test_a_list_whose_offset_is_ignored_is_one_page_or_an_error(count: int, *, t
     else:
         with pytest.raises(HuaweiUnavailable, match="cannot be listed to their end; 100 were found"):
             listed(project)
-        assert len(project.windows) < 30
+        assert len(project.windows) <= 3 * MOST_PASSES
 
 
 @pytest.mark.parametrize(("mode", "requests"), [("pages", 631), ("rows", 632)])
@@ -166,7 +167,7 @@ def test_the_stand_in_s_tasks_are_listed(settings: dict[str, str]) -> None:
 # What happens to a list while it is read.
 
 CHANGES = st.lists(
-    st.tuples(st.sampled_from(["delete", "insert"]), st.floats(0, 1), st.integers(1, 150)), min_size=1, max_size=10
+    st.tuples(st.sampled_from(["delete", "insert"]), st.floats(0, 1), st.integers(1, 150)), min_size=1, max_size=8
 )
 type Change = tuple[str, float, int]
 
@@ -193,6 +194,7 @@ def changing(count: int, mode: str, changes: Sequence[Change], *, total: bool = 
 @given(count=st.integers(0, 450), mode=st.sampled_from(MODES), changes=CHANGES, total=st.booleans())
 @example(count=250, mode="rows", changes=[("delete", 0.0, 90)], total=True)
 @example(count=300, mode="pages", changes=[("delete", 0.0, 60), ("delete", 0.0, 60), ("insert", 0.0, 3)], total=True)
+@example(count=286, mode="pages", changes=[("insert", 0.0, 26), ("delete", 0.5, 25)], total=True)
 # After these two, pages of 100 without an overlap would have shown only known tasks in a second pass.
 @example(count=301, mode="rows", changes=[("delete", 0.0, 50), ("delete", 0.0, 50)], total=False)
 def test_what_was_there_all_the_time_is_listed_whatever_came_or_went(
