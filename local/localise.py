@@ -12,6 +12,7 @@ OUTCOME_WATCH_QUEUE: Final = "OutcomeWatchQueue"
 """Logical id of the queue that receives every event of the outcome bus."""
 
 _RUNTIME: Final = "provided.al2023"
+_WATCHING: Final = "AWS::CloudWatch::"
 
 
 def localise(
@@ -25,11 +26,15 @@ def localise(
       runtime client of AWS on the built artifact, so its `Runtime` is `provided.al2023`;
     * a function has the variables of `environment` on top of its own;
     * a mapping has its `MaximumConcurrency` as a number: the stand-in keeps what a `Ref` to a number gives as text;
+    * alarms and the dashboard are left out: the stand-in adds up no metrics, and has none of queues to begin with;
     * `OutcomeWatchQueue` and its rule are added, so that people can see what arrives on `OutcomeBus`.
 
     Names, queues, mappings, filters, schedules, policies and parameters are those of the template.
     """
     local = copy.deepcopy(dict(template))
+    local["Resources"] = {
+        name: resource for name, resource in local["Resources"].items() if not resource["Type"].startswith(_WATCHING)
+    }
     for resource in local["Resources"].values():
         if resource["Type"] != "AWS::Serverless::Function":
             continue

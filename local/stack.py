@@ -14,7 +14,8 @@ What this cannot show, because the stand-in does not do it:
 * dead-letter queues of rules, of topic subscriptions and of schedules, and the windows of schedules;
 * how long a workflow waits, which is shortened here, the limits of its history and of what its states pass on;
 * the limits of Lambda: memory, payload sizes, the read-only file system, arm64, real cold starts and concurrency;
-* the queues' own metrics, so the alarms on them stay without data;
+* metrics, so the alarms and the dashboard are left out;
+* the kill switch's reserved concurrency of none, and the traces of X-Ray;
 * federation: the token of `sts:GetWebIdentityToken` is not signed as AWS signs it, so keys are used here.
 """
 

@@ -27,7 +27,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from shared import threads
+from shared import aws_query, threads
 from shared.aws_credentials import (
     Credentials,
     CredentialSource,
@@ -96,6 +96,9 @@ PASSING_CODES: Final = frozenset(
 _EXPIRED_CODES: Final = frozenset({"ExpiredToken", "ExpiredTokenException"})
 _DENIED_CODES: Final = frozenset({"AccessDenied", "AccessDeniedException", "KmsAccessDenied"})
 _MISSING_CODES: Final = frozenset({"QueueDoesNotExist", "ResourceNotFoundException"})
+_FEDERATION_IS_OFF: Final = frozenset(
+    {"OutboundWebIdentityFederationDisabled", "OutboundWebIdentityFederationDisabledException"}
+)
 _CREDENTIAL_CODES: Final = _EXPIRED_CODES | {
     "IncompleteSignature",
     "IncompleteSignatureException",
@@ -121,10 +124,20 @@ class Service:
     json_version: str
 
 
+@dataclass(frozen=True, slots=True)
+class QueryService:
+    """An AWS service that takes a form and answers in XML, in the same words."""
+
+    service_id: str
+    endpoint_prefix: str
+    api_version: str
+
+
 EVENTBRIDGE: Final = Service("EventBridge", "events", "AWSEvents", "1.1")
 SQS: Final = Service("SQS", "sqs", "AmazonSQS", "1.0")
 SECRETS_MANAGER: Final = Service("Secrets Manager", "secretsmanager", "secretsmanager", "1.1")
 DYNAMODB: Final = Service("DynamoDB", "dynamodb", "DynamoDB_20120810", "1.0")
+STS: Final = QueryService("STS", "sts", "2011-06-15")
 
 
 _DNS_SUFFIXES: Final = {"cn": "amazonaws.com.cn", "eusc": "amazonaws.eu"}
@@ -273,8 +286,21 @@ class Aws:
             )
         return text
 
+    def web_identity_token(self, *, audience: str, seconds: int, deadline: Deadline) -> str:
+        """Give a token (JWT, RS256) by which `audience` can tell which role this is; good for `seconds`, 60 to 3600.
+
+        https://docs.aws.amazon.com/STS/latest/APIReference/API_GetWebIdentityToken.html. Raises `AwsUnavailable` or
+        `AwsRefused`.
+        """
+        operation = "GetWebIdentityToken"
+        parameters = {"Audience": [audience], "DurationSeconds": seconds, "SigningAlgorithm": "RS256"}
+        token = self.call(STS, operation, parameters, deadline=deadline).get("WebIdentityToken")
+        if not token:
+            raise _refused(STS, operation, "NotAws", "the answer holds no token")
+        return str(token)
+
     def call(
-        self, service: Service, operation: str, payload: Mapping[str, object], *, deadline: Deadline
+        self, service: Service | QueryService, operation: str, payload: Mapping[str, object], *, deadline: Deadline
     ) -> dict[str, Any]:
         """Call one operation and give its whole answer; passing faults are tried again until `deadline`.
 
@@ -341,14 +367,14 @@ class Aws:
         )
 
     def _once(
-        self, service: Service, operation: str, payload: Mapping[str, object], deadline: Deadline
+        self, service: Service | QueryService, operation: str, payload: Mapping[str, Any], deadline: Deadline
     ) -> dict[str, Any]:
         """Send one request; of an expired session a second one, with fresh credentials."""
-        body = json.dumps(payload, separators=(",", ":")).encode()
+        body = _body(service, operation, payload)
         try:
             credentials = self._credentials.current(deadline=deadline)
             response = self._post(service, operation, body, credentials, deadline)
-            if _error(response)[0] in _EXPIRED_CODES and self._credentials.forget(credentials):
+            if _error(service, response)[0] in _EXPIRED_CODES and self._credentials.forget(credentials):
                 credentials = self._credentials.current(deadline=deadline)
                 response = self._post(service, operation, body, credentials, deadline)
         except CredentialsUnavailable as error:
@@ -358,7 +384,7 @@ class Aws:
         return _answer(service, operation, response, credentials)
 
     def _post(
-        self, service: Service, operation: str, body: bytes, credentials: Credentials, deadline: Deadline
+        self, service: Service | QueryService, operation: str, body: bytes, credentials: Credentials, deadline: Deadline
     ) -> Response:
         region = self._environment.get("AWS_REGION") or self._environment.get("AWS_DEFAULT_REGION")
         if not region:
@@ -368,10 +394,7 @@ class Aws:
             headers = sign(
                 "POST",
                 url,
-                {
-                    "Content-Type": f"application/x-amz-json-{service.json_version}",
-                    "X-Amz-Target": f"{service.target_prefix}.{operation}",
-                },
+                _headers(service, operation),
                 body,
                 credentials=credentials,
                 region=region,
@@ -476,7 +499,34 @@ def _dicts(value: object) -> list[dict[str, Any]]:
     return [item if isinstance(item, dict) else {} for item in value] if isinstance(value, list) else []
 
 
-def endpoint(service: Service, region: str, environment: Mapping[str, str]) -> str:
+def _headers(service: Service | QueryService, operation: str) -> dict[str, str]:
+    match service:
+        case Service():
+            return {
+                "Content-Type": f"application/x-amz-json-{service.json_version}",
+                "X-Amz-Target": f"{service.target_prefix}.{operation}",
+            }
+        case QueryService():
+            return {"Content-Type": aws_query.CONTENT_TYPE}
+
+
+def _body(service: Service | QueryService, operation: str, payload: Mapping[str, Any]) -> bytes:
+    match service:
+        case Service():
+            return json.dumps(payload, separators=(",", ":")).encode()
+        case QueryService():
+            return aws_query.form(operation, service.api_version, payload)
+
+
+def _parsed(service: Service | QueryService, body: bytes) -> dict[str, Any] | None:
+    try:
+        parsed = json.loads(body or b"{}") if isinstance(service, Service) else aws_query.texts(body)
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def endpoint(service: Service | QueryService, region: str, environment: Mapping[str, str]) -> str:
     """Give the URL of `service`: the configured one, by the AWS SDKs' own variables, or the region's.
 
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
@@ -534,13 +584,15 @@ def sign(
     return {field.name: field.as_string() for field in signed.fields}
 
 
-def _answer(service: Service, operation: str, response: Response, credentials: Credentials) -> dict[str, Any]:
+def _answer(
+    service: Service | QueryService, operation: str, response: Response, credentials: Credentials
+) -> dict[str, Any]:
     if response.status == HTTPStatus.OK:
-        answer = _json_object(response.body)
+        answer = _parsed(service, response.body)
         if answer is None:
-            raise _refused(service, operation, "NotAws", "the answer is no JSON object")
+            raise _refused(service, operation, "NotAws", "the answer is not one of AWS")
         return answer
-    code, message = _error(response)
+    code, message = _error(service, response)
     # AWS explains a wrong signature by the whole canonical request, session token included.
     for secret in (credentials.session_token, credentials.secret_access_key):
         message = message.replace(secret, "***") if secret else message
@@ -554,33 +606,31 @@ def _answer(service: Service, operation: str, response: Response, credentials: C
     raise _refused(service, operation, code, message)
 
 
-def _error(response: Response) -> tuple[str, str]:
-    """Read code and message as botocore's JSON parser does; ("", "") of a success."""
+def _error(service: Service | QueryService, response: Response) -> tuple[str, str]:
+    """Read code and message as botocore's parsers do; ("", "") of a success."""
     if response.status == HTTPStatus.OK:
         return "", ""
-    body = _json_object(response.body) or {}
-    kind = body.get("__type") or response.headers.get("x-amzn-errortype") or f"HTTP{response.status}"
-    code = str(kind).partition(":")[0].rpartition("#")[2]
+    body = _parsed(service, response.body) or {}
+    kind = body.get("__type") or body.get("Code") or response.headers.get("x-amzn-errortype")
+    code = str(kind or f"HTTP{response.status}").partition(":")[0].rpartition("#")[2]
     return code, str(body.get("message") or body.get("Message") or f"status {response.status}")
 
 
-def _json_object(body: bytes) -> dict[str, Any] | None:
-    try:
-        parsed = json.loads(body or b"{}")
-    except ValueError:
-        return None
-    return parsed if isinstance(parsed, dict) else None
-
-
-def _unavailable(service: Service, operation: str, code: str, message: str) -> AwsUnavailable:
+def _unavailable(service: Service | QueryService, operation: str, code: str, message: str) -> AwsUnavailable:
     return AwsUnavailable(service=service.service_id, operation=operation, code=code, message=message)
 
 
-def _refused(service: Service, operation: str, code: str, message: str) -> AwsRefused:
+def _refused(service: Service | QueryService, operation: str, code: str, message: str) -> AwsRefused:
     mend = ""
     if code in _DENIED_CODES:
         action = f"{service.endpoint_prefix}:{operation.removesuffix('Batch')}"
         mend = f"allow {action} in the function's role, and the key if it is encrypted"
+        if service is STS:
+            mend = f"allow {action} in the function's role for this audience, RS256 and this duration"
+    elif code in _FEDERATION_IS_OFF:
+        mend = "enable outbound web identity federation in this account (iam:EnableOutboundWebIdentityFederation)"
+    elif code == "SessionDurationEscalationException":
+        mend = "the session of these AWS credentials ends before the token would; take ones that last longer"
     elif code in _MISSING_CODES:
         mend = "check the name, the region and the account of what the setting points to"
     elif code in _CREDENTIAL_CODES:

@@ -56,6 +56,10 @@ def _is_loop_back(host: str) -> bool:
 
 type Endpoint = Annotated[str, AfterValidator(_endpoint)]
 type Region = Annotated[str, Field(pattern=r"^[a-z]{2,}(-[a-z]+)+-[0-9]{1,2}$")]
+# A provider's name is documented (CreateOIDCProviderV5); the URN is the token's audience, too, and a client id has 255
+# characters at most.
+type ProviderUrn = Annotated[str, Field(pattern=r"^iam::[A-Za-z0-9_-]+:oidcProvider:[A-Za-z0-9_-]+$", max_length=255)]
+type AgencyUrn = Annotated[str, Field(pattern=r"^iam::[A-Za-z0-9_-]+:agency:[A-Za-z0-9_+=,.@/-]+$", max_length=1500)]
 # `true` and nothing else: what guards "stop everything" and the keys does not guess what "yes" or "1" means.
 type Switch = Annotated[bool, BeforeValidator(lambda value: value == "true")]
 
@@ -75,7 +79,20 @@ class FunctionSettings(BaseModel):
     security_token: SecretStr | None = Field(None, alias="HUAWEICLOUD_SDK_SECURITY_TOKEN")
     keys_in_environment: Switch = Field(False, alias="HUAWEICLOUD_KEYS_IN_ENVIRONMENT")
     lambda_function_name: str | None = Field(None, alias="AWS_LAMBDA_FUNCTION_NAME")
+    provider_urn: ProviderUrn | None = Field(None, alias="HUAWEICLOUD_OIDC_PROVIDER_URN")
+    agency_urn: AgencyUrn | None = Field(None, alias="HUAWEICLOUD_OIDC_AGENCY_URN")
+    sts_endpoint_given: Endpoint | None = Field(None, alias="HUAWEICLOUD_SDK_STS_ENDPOINT")
     secret_id: str | None = Field(None, alias="HUAWEICLOUD_SECRET_ID")
+
+    @property
+    def sts_endpoint(self) -> str:
+        """Huawei's STS: the configured address, or the region's (huaweicloudsdkcore, auth/endpoint.py)."""
+        return self.sts_endpoint_given or f"https://sts.{self.region}.myhuaweicloud.com"
+
+    @property
+    def session_name(self) -> str:
+        """What Huawei Cloud's audit log shows of a keyless session: 2 to 128 characters, of which Lambda's are 64."""
+        return f"stopline-{self.lambda_function_name or 'local'}"
 
     @model_validator(mode="after")
     def _credentials_are_configured(self) -> Self:
@@ -86,13 +103,18 @@ class FunctionSettings(BaseModel):
             )
         if self.ak is not None and self.lambda_function_name and not self.keys_in_environment:
             raise ValueError(
-                "HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK are for local use; in Lambda give HUAWEICLOUD_SECRET_ID "
+                "HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK are for local use; in Lambda give "
+                "HUAWEICLOUD_OIDC_PROVIDER_URN and HUAWEICLOUD_OIDC_AGENCY_URN, or HUAWEICLOUD_SECRET_ID "
                 "(or set HUAWEICLOUD_KEYS_IN_ENVIRONMENT=true)"
             )
-        if self.ak is None and self.secret_id is None:
+        if (self.provider_urn is None) != (self.agency_urn is None):
             raise ValueError(
-                "no credentials for Huawei Cloud: give HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or "
-                "HUAWEICLOUD_SECRET_ID (the keyless HUAWEICLOUD_OIDC_PROVIDER_URN is not taken by this version)"
+                "HUAWEICLOUD_OIDC_PROVIDER_URN and HUAWEICLOUD_OIDC_AGENCY_URN are given both or not at all"
+            )
+        if self.ak is None and self.provider_urn is None and self.secret_id is None:
+            raise ValueError(
+                "no credentials for Huawei Cloud: give HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK (local use), or "
+                "HUAWEICLOUD_OIDC_PROVIDER_URN and HUAWEICLOUD_OIDC_AGENCY_URN (keyless), or HUAWEICLOUD_SECRET_ID"
             )
         return self
 

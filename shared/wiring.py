@@ -25,6 +25,7 @@ from shared.huawei.client import DerivedSigning, HuaweiClient, signing_for
 from shared.huawei.codearts_check import CodeArtsCheck
 from shared.huawei.credentials import Credentials, CredentialSource, FixedCredentials, SecretCredentials
 from shared.huawei.iotda import IoTDA
+from shared.huawei.keyless import KeylessCredentials
 from shared.huawei.task_lists import BatchTaskLists, CheckTaskLists
 from shared.pace import Pace
 from shared.publishing import Publisher
@@ -143,7 +144,7 @@ class _Clouds:
         )
         self.publisher = Publisher(bus=self.aws, queues=self.aws, bus_name=settings.outcome_bus_name)
         self.patience = Patience(now=_now, sleep=time.sleep, uniform=random.uniform)
-        self._credentials = _credentials(settings, self.aws)
+        self._credentials = _credentials(settings, self.aws, self._http)
 
     def pace(self) -> Pace:
         """Make the pace of one of Huawei's services, each of which has quotas of its own."""
@@ -166,11 +167,22 @@ class _Clouds:
         )
 
 
-def _credentials(settings: FunctionSettings, aws: Aws) -> CredentialSource:
-    """Choose in the order of the contract: keys of the environment, then the secret."""
+def _credentials(settings: FunctionSettings, aws: Aws, http: Http) -> CredentialSource:
+    """Choose in the order of the contract: keys of the environment, keyless, the secret."""
     match settings:
         case FunctionSettings(ak=str(ak), sk=SecretStr() as sk, security_token=token):
             return FixedCredentials(Credentials(ak, sk.get_secret_value(), token.get_secret_value() if token else None))
+        case FunctionSettings(provider_urn=str(provider_urn), agency_urn=str(agency_urn)):
+            return KeylessCredentials(
+                tokens=aws,
+                http=http,
+                endpoint=settings.sts_endpoint,
+                provider_urn=provider_urn,
+                agency_urn=agency_urn,
+                session_name=settings.session_name,
+                now=_now,
+                sleep=time.sleep,
+            )
         case FunctionSettings(secret_id=str(secret_id)):
             return SecretCredentials(secrets=aws, secret_id=secret_id)
         case _:

@@ -1,4 +1,4 @@
-"""Huawei Cloud on the loop-back address: CodeArts Check and IoTDA batch tasks.
+"""Huawei Cloud on the loop-back address: CodeArts Check, IoTDA batch tasks, and temporary keys for an OIDC token.
 
 It is as hostile as the documentation allows, checks every signature by itself, plays quotas and faults, and keeps
 a log of all that it was asked.
@@ -18,9 +18,9 @@ ends on SIGTERM or SIGINT; `StandInClient(endpoint)` has the same methods as `Hu
 
 The world also moves by itself: `add` and `remove` tasks, `set_check_status` and `set_subtask` while a client pages.
 
-What it is told (`scenario`): `Scenario` is all of it; `AccessKey`, `CheckTask` with its `CheckRun`s, `BatchTask`,
-`Fault`, `Quota` and `Settings` are its parts. What it answers (`cloud`): `Record` (one of the log), `State`,
-`BatchTaskView`, `Summary`.
+What it is told (`scenario`): `Scenario` is all of it; `AccessKey`, `OidcProvider`, `Agency`, `CheckTask` with its
+`CheckRun`s, `BatchTask`, `Fault`, `Quota` and `Settings` are its parts. What it answers (`cloud`): `Record` (one of
+the log), `State`, `BatchTaskView`, `Summary`.
 `Cloud` is the whole without a socket. IoTDA demands derived signatures (`Settings.iotda_signing`), because 127.0.0.1
 is to a client what an instance's own address is; CodeArts Check demands plain ones.
 """
@@ -31,10 +31,12 @@ from local.huawei.scenario import (
     CHECK_PROJECT_ID,
     PROJECT_ID,
     AccessKey,
+    Agency,
     BatchTask,
     CheckRun,
     CheckTask,
     Fault,
+    OidcProvider,
     Quota,
     Scenario,
     Settings,
@@ -45,6 +47,7 @@ __all__ = [
     "CHECK_PROJECT_ID",
     "PROJECT_ID",
     "AccessKey",
+    "Agency",
     "BatchTask",
     "BatchTaskView",
     "CheckRun",
@@ -52,6 +55,7 @@ __all__ = [
     "Cloud",
     "Fault",
     "HuaweiStandIn",
+    "OidcProvider",
     "Quota",
     "Record",
     "Scenario",

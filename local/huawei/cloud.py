@@ -17,12 +17,14 @@ from urllib.parse import parse_qsl, unquote
 from local.huawei.faults import DELIVERY_FAULTS, Faults, TokenBucket, takes_effect
 from local.huawei.scenario import (
     AccessKey,
+    Agency,
     BatchStatus,
     BatchTask,
     CheckStatus,
     CheckTask,
     Fault,
     FaultKind,
+    OidcProvider,
     Operation,
     Quota,
     RunStatus,
@@ -35,6 +37,7 @@ from local.huawei.scenario import (
 )
 from local.huawei.signatures import Authenticator, Refused, Request
 from local.huawei.state import BatchTaskState, Lag, Rejected, TargetResult, World
+from local.huawei.sts import SecurityTokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,11 +93,13 @@ _LEGACY: Final[dict[Operation, object]] = {
 _SERVICE_ERRORS: Final[dict[Service, tuple[str, str]]] = {
     "check": ("CC.00050006", "Service inner error."),
     "iotda": ("IOTDA.000001", "Internal server error."),
+    "sts": ("STS5.0001", "Internal server error."),  # *invented*
 }
 _CHECK_PARAMETERS: Final = ("CC.00050000", "Parameters not valid.")
 _EXPIRED: Final[dict[Service, tuple[str, str]]] = {
     "check": ("CC.00000003", "Authentication information expired."),
     "iotda": ("IOTDA.000002", "Authentication failed."),
+    "sts": ("STS5.0401", "Authentication failed."),  # *invented*
 }
 
 
@@ -221,6 +226,7 @@ class Cloud:
             self._settings = scenario.settings
             self._world = World()
             self._authenticator = Authenticator()
+            self._security_tokens = SecurityTokens()
             self._buckets: dict[Service, TokenBucket] = {}
             self._log: deque[Record] = deque(maxlen=self._settings.log_limit)
             self._requests = 0
@@ -231,15 +237,18 @@ class Cloud:
             for quota in scenario.quotas:
                 self.set_quota(quota)
             self.set_faults(*scenario.faults)
-            self.add(*scenario.keys, *scenario.check_tasks, *scenario.batch_tasks)
+            self.add(*scenario.keys, *scenario.oidc_providers, *scenario.agencies)
+            self.add(*scenario.check_tasks, *scenario.batch_tasks)
 
-    def add(self, *things: AccessKey | CheckTask | BatchTask) -> None:
-        """Add keys and tasks; one of a known id replaces the one before, whatever became of it."""
+    def add(self, *things: AccessKey | OidcProvider | Agency | CheckTask | BatchTask) -> None:
+        """Add keys and tasks, or who may be given keys; one of a known id replaces the one before."""
         with self._lock:
             for thing in things:
                 match thing:
                     case AccessKey():
                         self._authenticator.add(thing)
+                    case OidcProvider() | Agency():
+                        self._security_tokens.add(thing)
                     case CheckTask():
                         self._world.add_check_task(thing)
                     case BatchTask():
@@ -361,6 +370,8 @@ class Cloud:
         return _instead(call, fault)
 
     def _authenticate(self, call: _Call) -> Reply | None:
+        if call.service == "sts":
+            return None  # unsigned: the token in its body says who asks
         demanded: Signing = self._settings.iotda_signing if call.service == "iotda" else "plain"
         outcome = self._authenticator.authenticate(
             call.request, demanded=demanded, region=self._settings.region, now=call.now
@@ -505,6 +516,11 @@ class Cloud:
             "page": {"count": len(matching), "marker": f"{below[-1][0]:024x}" if below else None},
         }
 
+    def _assume_agency(self, call: _Call) -> object:
+        key, answer = self._security_tokens.assume(call.request.body, now=call.now)
+        self._authenticator.add(key)
+        return answer
+
     def _batch_task(self, call: _Call) -> BatchTaskState:
         task_id = call.task_id or ""
         if not _BATCH_TASK_ID.fullmatch(task_id):
@@ -538,7 +554,8 @@ class Cloud:
                 instance_id=call.instance_id,
                 task_id=call.task_id,
                 targets=call.targets,
-                body=call.request.body.decode("utf-8", "replace"),
+                # A token is not kept, not even here.
+                body="" if call.service == "sts" else call.request.body.decode("utf-8", "replace"),
                 ak=call.ak,
                 signing=call.signing,
                 status=status,
@@ -560,6 +577,7 @@ _OPERATIONS: Final[dict[Operation, Callable[[Cloud, _Call], object]]] = {
     "stop_batch_task": Cloud._stop_batch_task,  # noqa: SLF001
     "show_batch_task": Cloud._show_batch_task,  # noqa: SLF001
     "list_batch_tasks": Cloud._list_batch_tasks,  # noqa: SLF001
+    "assume_agency": Cloud._assume_agency,  # noqa: SLF001
 }
 
 
@@ -587,6 +605,8 @@ def _route(call: _Call) -> None:
             call.service, call.operation = "iotda", "stop_batch_task"
             call.project_id, call.task_id = project_id, task_id
             _read_targets(call)
+        case "POST", ["v5", "agencies", "assume-with-oidc"]:
+            call.service, call.operation = "sts", "assume_agency"
         case _:
             call.violations.append("no such API")
 

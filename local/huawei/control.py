@@ -30,10 +30,12 @@ from local.huawei.cloud import Cloud, Record, Reply, State, Summary
 from local.huawei.scenario import (
     AccessKey,
     Additions,
+    Agency,
     BatchTask,
     CheckStatus,
     CheckTask,
     Fault,
+    OidcProvider,
     Quota,
     Scenario,
     SubtaskStatus,
@@ -86,10 +88,12 @@ class StandInClient:
         """Forget everything and begin with `scenario`."""
         self._post("scenario", (scenario or Scenario()).model_dump_json())
 
-    def add(self, *things: AccessKey | CheckTask | BatchTask) -> None:
-        """Add keys and tasks; one of a known id replaces the one before."""
+    def add(self, *things: AccessKey | OidcProvider | Agency | CheckTask | BatchTask) -> None:
+        """Add keys and tasks, or who may be given keys; one of a known id replaces the one before."""
         additions = Additions(
             keys=tuple(thing for thing in things if isinstance(thing, AccessKey)),
+            oidc_providers=tuple(thing for thing in things if isinstance(thing, OidcProvider)),
+            agencies=tuple(thing for thing in things if isinstance(thing, Agency)),
             check_tasks=tuple(thing for thing in things if isinstance(thing, CheckTask)),
             batch_tasks=tuple(thing for thing in things if isinstance(thing, BatchTask)),
         )
@@ -175,7 +179,8 @@ def _tell(cloud: Cloud, path: str, body: bytes) -> None:
             cloud.reset(Scenario.model_validate_json(body))
         case "add":
             additions = Additions.model_validate_json(body)
-            cloud.add(*additions.keys, *additions.check_tasks, *additions.batch_tasks)
+            cloud.add(*additions.keys, *additions.oidc_providers, *additions.agencies)
+            cloud.add(*additions.check_tasks, *additions.batch_tasks)
         case "faults":
             cloud.set_faults(*_FAULTS.validate_json(body))
         case "quota":

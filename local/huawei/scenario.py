@@ -14,7 +14,7 @@ PROJECT_ID: Final = "0605768a3300d5762f3dc0145e9e3f00"
 CHECK_PROJECT_ID: Final = "41a3bf0ba9b94a5da1a1a4b1c2d3e4f5"
 """A CodeArts project: another kind of id than the IAM project's (huaweicloudsdkcodeartscheck, project_id)."""
 
-Service = Literal["check", "iotda"]
+Service = Literal["check", "iotda", "sts"]
 Operation = Literal[
     "stop_check_task",
     "show_check_progress",
@@ -24,6 +24,7 @@ Operation = Literal[
     "stop_batch_task",
     "show_batch_task",
     "list_batch_tasks",
+    "assume_agency",
     "unknown",
 ]
 Signing = Literal["plain", "derived"]
@@ -85,11 +86,37 @@ def _now() -> str:
 
 
 class AccessKey(_Told):
-    """A key pair that may sign; with a `security_token` it is a temporary one, and the token must be sent too."""
+    """A key pair that may sign; with a `security_token` it is a temporary one, and the token must be sent too.
+
+    `expires_at`: seconds since 1970.
+    """
 
     ak: str = "AKSTANDIN0000000000"
     sk: str = "SKSTANDIN00000000000000000000000000000000"
     security_token: str | None = None
+    projects: tuple[str, ...] = (PROJECT_ID,)
+    expires_at: float | None = None
+
+
+class OidcProvider(_Told):
+    """An identity provider whose tokens are taken (CreateOIDCProvider): RS256 only.
+
+    `url`: the issuer. `client_ids`: the audiences. `jwks`: the issuer's keys, as it serves them (RFC 7517); Huawei
+    Cloud fetches them from the issuer.
+    """
+
+    urn: str
+    url: Annotated[str, Field(pattern=r"^https://", max_length=255)]
+    client_ids: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=255)], ...], Field(min_length=1)]
+    jwks: dict[str, Any]
+
+
+class Agency(_Told):
+    """A trust agency: who may take it on, as its `trust_policy` says in the console's own JSON, and for how long."""
+
+    urn: str
+    trust_policy: dict[str, Any]
+    max_session_seconds: Annotated[int, Field(ge=3600, le=43_200)] = 3600
     projects: tuple[str, ...] = (PROJECT_ID,)
 
 
@@ -241,9 +268,11 @@ class Settings(_Told):
 
 
 class Additions(_Told):
-    """Keys and tasks to add to what is there."""
+    """Keys, tasks and who may be given keys, to add to what is there."""
 
     keys: tuple[AccessKey, ...] = ()
+    oidc_providers: tuple[OidcProvider, ...] = ()
+    agencies: tuple[Agency, ...] = ()
     check_tasks: tuple[CheckTask, ...] = ()
     batch_tasks: tuple[BatchTask, ...] = ()
 
@@ -252,6 +281,8 @@ class Scenario(_Told):
     """All of it, as `--scenario file.json` or `reset()` takes it. Without `keys` one default key may sign."""
 
     keys: tuple[AccessKey, ...] = (AccessKey(),)
+    oidc_providers: tuple[OidcProvider, ...] = ()
+    agencies: tuple[Agency, ...] = ()
     check_tasks: tuple[CheckTask, ...] = ()
     batch_tasks: tuple[BatchTask, ...] = ()
     faults: tuple[Fault, ...] = ()

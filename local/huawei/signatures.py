@@ -128,11 +128,12 @@ class Authenticator:
             return Refused(NOT_VERIFIED, ak, signing, wrong_signing=True)
         if not (
             _is_fresh(headers.get("x-sdk-date", ""), now)
+            and (key.expires_at is None or now < key.expires_at)
             and _is_covered(authorization, headers, region)
             and _has_token(authorization, headers, key)
             and hmac.compare_digest(authorization.signature, _signature(request, authorization, key.sk))
         ):
-            # UNVERIFIED that an old date or a wrong token has no text of its own: the least helpful is chosen.
+            # UNVERIFIED that an old date or key or a wrong token has no text of its own: the least helpful is chosen.
             return Refused(NOT_VERIFIED, ak, signing)
         return Accepted(key, signing)
 

@@ -45,6 +45,8 @@ def _translated() -> Json:
     # The transform asks boto3 for the region, to know the partition, and for nothing else.
     with patch.dict(os.environ, {"AWS_DEFAULT_REGION": "eu-central-1"}):
         plain: Json = Translator({}, Parser()).translate(template, parameter_values=PARAMETERS)
+    # CloudFormation carries this one out as well, before the other; the linter has to know of it.
+    plain["Transform"] = "AWS::LanguageExtensions"
     for resource in plain["Resources"].values():
         # The transform writes a state machine as lines of text, into which neither the linter nor a rule can look. As
         # an object it is the same to CloudFormation.
@@ -56,6 +58,7 @@ def _translated() -> Json:
 _FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "Fn::Equals": lambda one, other: one == other,
     "Fn::Not": lambda condition: not condition,
+    "Fn::And": lambda *conditions: all(conditions),
     "Fn::Join": lambda separator, parts: separator.join(parts),
     "Fn::Split": lambda separator, text: text.split(separator),
 }
@@ -80,8 +83,9 @@ def resolved(value: Any, body: Json, parameters: Mapping[str, str]) -> Any:
             holds = resolved(body["Conditions"][condition], body, parameters)
             found = resolved(then if holds else otherwise, body, parameters)
         case {"Fn::Sub": [text, names]}:
-            known = {**parameters, **resolved(names, body, parameters)}
-            found = re.sub(r"\$\{([^}]+)\}", lambda name: str(known[name[1]]), text)
+            found = _substituted(text, body, parameters | resolved(names, body, parameters))
+        case {"Fn::Sub": text}:
+            found = _substituted(text, body, parameters)
         case dict() if len(value) == 1 and (function := _FUNCTIONS.get(next(iter(value)))):
             (arguments,) = value.values()
             found = function(*resolved(arguments, body, parameters))
@@ -92,6 +96,14 @@ def resolved(value: Any, body: Json, parameters: Mapping[str, str]) -> Any:
         case _:
             found = value
     return found
+
+
+def _substituted(text: str, body: Json, known: Mapping[str, str]) -> str:
+    def of(name: re.Match[str]) -> str:
+        resource, _, attribute = name[1].partition(".")
+        return str(resolved({"Fn::GetAtt": [resource, attribute]} if attribute else {"Ref": name[1]}, body, known))
+
+    return re.sub(r"\$\{([^}]+)\}", of, text)
 
 
 def _of_name(name: str, body: Json, parameters: Mapping[str, str]) -> Any:

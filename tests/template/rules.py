@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shared import errors
 from shared.errors import SweepRejected
+from shared.huawei.keyless import TOKEN_SECONDS
 from shared.outcomes import DETAIL_TYPE as OUTCOME
 from shared.settings import (
     FunctionSettings,
@@ -25,7 +26,7 @@ from shared.settings import (
 )
 from shared.sweeps import DETAIL_TYPE as REPORT
 from shared.sweeps import read_sweep
-from tests.template.loading import ROOT, Json, parameters_of, resolved
+from tests.template.loading import PARAMETERS, ROOT, Json, parameters_of, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,8 +48,23 @@ NEEDED_FOR: Final = {
     "SIGHTINGS_TABLE_NAME": ("dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"),
     "OUTCOME_BUS_NAME": ("events:PutEvents",),
     "HUAWEICLOUD_SECRET_ID": ("secretsmanager:GetSecretValue",),
+    "HUAWEICLOUD_OIDC_PROVIDER_URN": ("sts:GetWebIdentityToken",),
 }
 """What a function does with the resource that a variable names."""
+
+NOT_OF_THIS_TEMPLATE: Final = {"HUAWEICLOUD_SECRET_ID": "HuaweiSecretArn", "HUAWEICLOUD_OIDC_PROVIDER_URN": "*"}
+"""What is needed for such a variable is granted on a parameter, or on what has no resource to name."""
+
+BOUND_OTHERWISE: Final = {"sts:GetWebIdentityToken"}
+"""What has no resource to name and is bound by its conditions, as a rule of its own demands."""
+
+GRANTED_IF: Final = (
+    ("secretsmanager:", "HasSecret"),
+    ("sts:", "HasOidcProvider"),
+    ("kms:", "HasKey"),
+    ("xray:", "Traces"),
+)
+"""What is granted only under a condition: actions of these services."""
 
 LOG_DELIVERY: Final = {
     "logs:CreateLogDelivery",
@@ -61,6 +77,19 @@ LOG_DELIVERY: Final = {
     "logs:DescribeLogGroups",
 }
 """What a state machine that logs may do, on no resource in particular: there is none to name."""
+
+TRACING_OF_A_FUNCTION: Final = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+TRACING: Final = TRACING_OF_A_FUNCTION | {"xray:GetSamplingRules", "xray:GetSamplingTargets"}
+"""What is traced may do, and what a state machine needs beside: X-Ray has no resource for any of it.
+
+https://docs.aws.amazon.com/step-functions/latest/dg/concepts-xray-tracing.html
+"""
+
+USES_OF_THE_KEY: Final = {"kms:Decrypt", "kms:GenerateDataKey"}
+"""What a role does with the key of a queue or a table.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
+"""
 
 ERRORS_OF_AWS: Final = {
     "States.ALL",
@@ -312,6 +341,56 @@ def no_secret_is_a_parameter_or_a_variable(template: Template) -> Iterator[str]:
                 yield f"{name}: {variable} is readable by everyone who may read the function"
 
 
+# The kill switch, and what is left behind
+
+
+@rule
+def paused_nothing_begins_and_nothing_is_lost(template: Template) -> Iterator[str]:
+    mappings = {name: each for name, each, _, _ in template.deliveries}
+    switched: list[tuple[str, dict[str, Json], Any, Any]] = [
+        ("ReservedConcurrentExecutions", template.functions, None, 0),
+        ("Enabled", mappings, True, False),
+        ("State", template.schedules, "ENABLED", "DISABLED"),
+    ]
+    sweeps = PARAMETERS | {"CheckSweepMode": "stop", "BatchSweepMode": "stop"}
+    for paused in ("false", "true"):
+        parameters = parameters_of(template.body, sweeps | {"Paused": paused})
+        for switch, resources, runs, stands in switched:
+            wanted = runs if paused == "false" else stands
+            for name, resource in resources.items():
+                value = resolved(resource.get(switch), template.body, parameters)
+                if (type(value), value) != (type(wanted), wanted):
+                    yield f"{name}: {switch} is {value} with Paused={paused}"
+    if template.parameters["Paused"]["Default"] != "false":
+        yield "Paused: by default"
+
+
+@rule
+def what_is_deleted_or_kept_with_the_stack_is_for_the_operator_to_say(template: Template) -> Iterator[str]:
+    kept = {"AWS::SQS::Queue", "AWS::Events::EventBus"}
+    for name, resource in template.body["Resources"].items():
+        policies = [resource.get(each) for each in ("DeletionPolicy", "UpdateReplacePolicy")]
+        wanted = {"Ref": "OnDeletion"} if resource["Type"] in kept else None
+        if policies != [wanted, wanted]:
+            yield f"{name}: {policies} when it is deleted, when it is replaced"
+    if template.parameters["OnDeletion"].get("AllowedValues") != ["Delete", "Retain"]:
+        yield "OnDeletion: CloudFormation takes Delete and Retain"
+
+
+@rule
+def every_parameter_is_explained_and_in_one_group(template: Template) -> Iterator[str]:
+    groups = template.body["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    grouped = [name for group in groups for name in group["Parameters"]]
+    yield from (f"{name}: in no group or in two" for name in template.parameters if grouped.count(name) != 1)
+    yield from (f"{name}: grouped, and no parameter" for name in set(grouped) - template.parameters.keys())
+    for name, parameter in template.parameters.items():
+        if not parameter.get("Description", "").endswith("."):
+            yield f"{name}: no description"
+        bounds = {"AllowedPattern", "AllowedValues", "MinValue"} & parameter.keys()
+        if not bounds or ("AllowedPattern" in bounds and "ConstraintDescription" not in parameter):
+            yield f"{name}: what it may be is not said"
+
+
 # Deliveries
 
 
@@ -325,10 +404,8 @@ def a_delivery_that_fails_in_part_is_repeated_in_part(template: Template) -> Ite
 @rule
 def a_flood_of_messages_cannot_flood_huawei_cloud(template: Template) -> Iterator[str]:
     for name, delivery, _, function in template.deliveries:
-        if "MaximumConcurrency" not in delivery.get("ScalingConfig", {}) and (
-            "ReservedConcurrentExecutions" not in template.functions[function]
-        ):
-            yield f"{name}: as many invocations as Lambda likes"
+        if "MaximumConcurrency" not in delivery.get("ScalingConfig", {}):
+            yield f"{name}: as many invocations of {function} as Lambda likes"
     bounds = template.parameters["MaximumConcurrency"]
     if not 2 <= bounds["MinValue"] <= bounds["Default"] <= bounds["MaxValue"] <= 1000:
         yield "MaximumConcurrency: Lambda takes 2 to 1000 for a queue"
@@ -392,17 +469,50 @@ def every_queue_takes_the_longest_message(template: Template) -> Iterator[str]:
             yield f"{name}: the contract says 1 MiB"
 
 
+KEY: Final = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+ENCRYPTED: Final[dict[str, tuple[Json, Json]]] = {
+    "AWS::SQS::Queue": ({"SqsManagedSseEnabled": True}, {"KmsMasterKeyId": KEY}),
+    "AWS::SNS::Topic": ({"KmsMasterKeyId": "alias/aws/sns"}, {"KmsMasterKeyId": KEY}),
+    "AWS::DynamoDB::Table": (
+        {"SSESpecification": {"SSEEnabled": True, "SSEType": "KMS"}},
+        {"SSESpecification": {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": KEY}},
+    ),
+    # These two AWS encrypts with a key of its own unless it is told another.
+    "AWS::Events::EventBus": ({}, {"KmsKeyIdentifier": KEY}),
+    "AWS::Logs::LogGroup": ({}, {"KmsKeyId": KEY}),
+}
+"""What keeps data, and what it says of encryption: without a customer's key, and with one."""
+
+KEEPS_DATA: Final = {
+    *ENCRYPTED,
+    "AWS::S3::Bucket",
+    "AWS::Kinesis::Stream",
+    "AWS::SecretsManager::Secret",
+    "AWS::SSM::Parameter",
+}
+
+
 @rule
-def everything_at_rest_is_encrypted(template: Template) -> Iterator[str]:
-    for name, queue in template.queues.items():
-        if queue.get("SqsManagedSseEnabled") is not True and "KmsMasterKeyId" not in queue:
-            yield f"{name}: not encrypted"
-    for name, topic in template.of_type("AWS::SNS::Topic").items():
-        if "KmsMasterKeyId" not in topic:
-            yield f"{name}: not encrypted"
-    for name, table in template.of_type("AWS::DynamoDB::Table").items():
-        if table.get("SSESpecification") != {"SSEEnabled": True}:
-            yield f"{name}: not encrypted"
+def everything_at_rest_is_encrypted_and_with_the_customers_key_if_there_is_one(template: Template) -> Iterator[str]:
+    for resource_type, sayings in ENCRYPTED.items():
+        properties = {name for saying in sayings for name in saying}
+        for key, saying in zip(("", KEY), sayings, strict=True):
+            parameters = parameters_of(template.body, PARAMETERS | {"KmsKeyArn": key})
+            for name, resource in template.of_type(resource_type).items():
+                said = resolved({each: resource.get(each) for each in properties}, template.body, parameters)
+                if _without_none(said) != saying:
+                    yield f"{name}: says {said} of its encryption"
+    kept = {each["Type"] for each in template.body["Resources"].values()} & KEEPS_DATA
+    yield from (f"{resource_type}: keeps data, and nobody looks at how" for resource_type in kept - ENCRYPTED.keys())
+
+
+def _without_none(value: Json) -> Json:
+    return {
+        name: _without_none(each) if isinstance(each, dict) else each
+        for name, each in value.items()
+        if each is not None
+    }
 
 
 @rule
@@ -482,6 +592,13 @@ def _lets_in(template: Template, queue: str, service: str) -> bool:
     )
 
 
+TAKEN_FROM_THE_TOPIC: Final[dict[str, list[Any]]] = {
+    # Whatever is not the other's: somebody has to reject what is for nobody.
+    "stop_task": [{"anything-but": ["stop_targets"]}, {"exists": False}],
+    "stop_targets": ["stop_targets"],
+}
+
+
 @rule
 def every_command_is_sent_to_the_function_of_its_name(template: Template) -> Iterator[str]:
     handler_of = {queue: template.functions[function]["Handler"] for _, _, queue, function in template.deliveries}
@@ -490,7 +607,7 @@ def every_command_is_sent_to_the_function_of_its_name(template: Template) -> Ite
         assert issubclass(settings, QueueFunctionSettings)
         if subscription.get("FilterPolicyScope") != "MessageBody":
             yield f"{name}: filters on attributes, which commands do not have"
-        if subscription.get("FilterPolicy") != {"command": [settings.kind]}:
+        if subscription.get("FilterPolicy") != {"command": TAKEN_FROM_THE_TOPIC[settings.kind]}:
             yield f"{name}: lets through {subscription.get('FilterPolicy')}, not {settings.kind}"
 
 
@@ -707,7 +824,7 @@ def no_role_is_shared_or_reaches_beyond_this_template(template: Template) -> Ite
             yield f"{name}: managed policies reach all queues and all log groups of the account"
         for statement in statements_of(role):
             actions, resources = listed(statement["Action"]), listed(statement["Resource"])
-            if resources == ["*"] and set(actions) <= LOG_DELIVERY:
+            if resources == ["*"] and any(set(actions) <= each for each in (LOG_DELIVERY, TRACING, BOUND_OTHERWISE)):
                 continue
             if any("*" in str(granted) for granted in actions + resources):
                 yield f"{name}: {statement['Sid']} has a wildcard"
@@ -722,11 +839,13 @@ def every_role_grants_what_its_function_needs_and_no_more(template: Template) ->
         log = target(function["LoggingConfig"]["LogGroup"])
         needed = {(action, log) for action in ("logs:CreateLogStream", "logs:PutLogEvents")}
         for variable in variables.keys() & NEEDED_FOR.keys():
-            # The secret is the one resource that is not of this template.
-            resource = "HuaweiSecretArn" if variable == "HUAWEICLOUD_SECRET_ID" else target(variables[variable])
+            resource = NOT_OF_THIS_TEMPLATE.get(variable) or target(variables[variable])
             needed |= {(action, resource) for action in NEEDED_FOR[variable]}
         if failed := template.failure_queue_of(name):
             needed.add(("sqs:SendMessage", failed))
+        needed |= {(action, "*") for action in TRACING_OF_A_FUNCTION}
+        if any(action.startswith(("sqs:", "dynamodb:")) for action, _ in needed):
+            needed |= {(action, "KmsKeyArn") for action in USES_OF_THE_KEY}
         yield from _differences(template, name, target(function["Role"]), needed)
 
 
@@ -736,11 +855,14 @@ def every_service_may_do_only_what_it_is_there_for(template: Template) -> Iterat
         to = schedule["Target"]
         queue = target(to.get("DeadLetterConfig", {}).get("Arn"))
         needed = {("lambda:InvokeFunction", target(to["Arn"])), ("sqs:SendMessage", queue)}
+        needed |= {(action, "KmsKeyArn") for action in USES_OF_THE_KEY}
         yield from _differences(template, name, target(to["RoleArn"]), needed)
     for name, machine in template.of_type("AWS::StepFunctions::StateMachine").items():
         tasks = [task for owner, _, task in template.workflow_tasks if owner == name]
         invoked = {template.invoked_by(task["Arguments"]["FunctionName"]) for task in tasks}
-        needed = {("lambda:InvokeFunction", each) for each in invoked} | {(action, "*") for action in LOG_DELIVERY}
+        needed = {("lambda:InvokeFunction", each) for each in invoked} | {
+            (action, "*") for action in LOG_DELIVERY | TRACING
+        }
         yield from _differences(template, name, target(machine["RoleArn"]), needed)
     for name, to in template.rule_targets:
         needed = {("states:StartExecution", target(to["Arn"]))}
@@ -796,6 +918,7 @@ def no_role_may_publish_as_someone_else(template: Template) -> Iterator[str]:
     for name, role in template.of_type("AWS::IAM::Role").items():
         ours = {
             "ForAllValues:StringEquals": {"events:source": "stopline"},
+            "Null": {"events:source": "false"},
             "StringEquals": {"events:detail-type": published.get(name)},
         }
         for statement in statements_of(role):
@@ -804,9 +927,43 @@ def no_role_may_publish_as_someone_else(template: Template) -> Iterator[str]:
 
 
 @rule
-def a_secret_is_readable_only_if_there_is_one(template: Template) -> Iterator[str]:
+def what_hangs_on_a_parameter_is_granted_only_if_it_is_given(template: Template) -> Iterator[str]:
     for name, role in template.of_type("AWS::IAM::Role").items():
         for policy in role.get("Policies", []):
             for statement in policy["PolicyDocument"]["Statement"]:
-                if "secretsmanager" in str(statement) and statement.get("Fn::If", [None])[0] != "HasSecret":
-                    yield f"{name}: without a secret its policy names an empty ARN, which IAM refuses"
+                text = str(statement)
+                for service, condition in GRANTED_IF:
+                    if service in text and statement.get("Fn::If", [None])[0] != condition:
+                        yield f"{name}: grants {service} always; IAM refuses an empty ARN, and nobody needs the rest"
+
+
+@rule
+def a_role_can_say_who_it_is_to_huawei_cloud_only(template: Template) -> Iterator[str]:
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_outbound_policies.html
+    bound = {
+        "ForAllValues:StringEquals": {"sts:IdentityTokenAudience": {"Ref": "HuaweiOidcProviderUrn"}},
+        "StringEquals": {"sts:SigningAlgorithm": "RS256"},
+        "NumericLessThanEquals": {"sts:DurationSeconds": TOKEN_SECONDS},
+        "Null": {"sts:IdentityTokenAudience": "false"},
+    }
+    for name, role in template.of_type("AWS::IAM::Role").items():
+        for statement in statements_of(role):
+            if "sts:GetWebIdentityToken" in listed(statement["Action"]) and statement.get("Condition") != bound:
+                yield f"{name}: may have tokens for others, that last longer, or by another algorithm"
+
+
+@rule
+def the_key_is_used_only_for_what_is_encrypted_with_it(template: Template) -> Iterator[str]:
+    parameters = parameters_of(template.body, {}) | {"AWS::Region": "r", "AWS::URLSuffix": "amazonaws.com"}
+    for name, role in template.of_type("AWS::IAM::Role").items():
+        statements = list(statements_of(role))
+        used = {action.partition(":")[0] for each in statements for action in listed(each["Action"])}
+        via = {f"{service}.r.amazonaws.com" for service in used & {"sqs", "dynamodb"}}
+        for statement in statements:
+            if "kms:Decrypt" not in listed(statement["Action"]):
+                continue
+            match resolved(statement.get("Condition"), template.body, parameters):
+                case {"StringEquals": {"kms:ViaService": services}} if set(listed(services)) == via:
+                    pass
+                case condition:
+                    yield f"{name}: may use the key under {condition}, and needs it by way of {via}"

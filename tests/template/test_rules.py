@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.template import rules
+from tests.template import rules, watching
 from tests.template.loading import Json, translated
 from tests.template.rules import RULES, Template
 
@@ -20,7 +20,14 @@ OF_ANOTHER_ACCOUNT: Final = {"Fn::Sub": "arn:${AWS::Partition}:events:${AWS::Reg
 NOT_OF_THIS_ACCOUNT: Final = {"StringEquals": {"aws:SourceAccount": "*"}}
 READ_SECRET: Final = {"Sid": "S", "Action": "secretsmanager:GetSecretValue", "Resource": {"Ref": "HuaweiSecretArn"}}
 
-# For each rule the defects that it must object to: where (a resource's property, or a path from the top) and what.
+ANOTHER_DIMENSION: Final = [{"Name": "service", "Value": "stopline"}]
+GAVE_UP: Final = "GaveUpAlarm.Metrics.1.MetricStat.Metric"
+WIDGETS: Final = "Dashboard.DashboardBody.Fn::Sub"
+
+TOKEN_FOR_HUAWEI: Final = "StopTargetsRole.Policies.0.PolicyDocument.Statement.7"
+
+# For each rule the defects that it must object to: where (a resource's property, or a path from the top) and what (or
+# a function that makes it of what is there).
 DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
     rules.every_handler_exists: [
         ("StopTaskFunction.Handler", "functions.stop_tusk.handler"),
@@ -85,10 +92,41 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
     rules.every_queue_takes_the_longest_message: [
         ("StopTaskDeadLetterQueue.MaximumMessageSize", 262_144),
     ],
-    rules.everything_at_rest_is_encrypted: [
+    rules.everything_at_rest_is_encrypted_and_with_the_customers_key_if_there_is_one: [
         ("StopTaskDeadLetterQueue.SqsManagedSseEnabled", False),
+        ("StopTaskDeadLetterQueue.SqsManagedSseEnabled", True),
+        ("FollowUpDeadLetterQueue.KmsMasterKeyId", GONE),
         ("StopCommandsTopic.KmsMasterKeyId", GONE),
+        ("StopCommandsTopic.KmsMasterKeyId", "alias/aws/sns"),
         ("SightingsTable.SSESpecification", GONE),
+        ("SightingsTable.SSESpecification.KMSMasterKeyId", GONE),
+        ("OutcomeBus.KmsKeyIdentifier", GONE),
+        ("StopWorkflowLogGroup.KmsKeyId", {"Ref": "KmsKeyArn"}),
+        ("/Conditions/HasKey", {"Fn::Equals": [{"Ref": "KmsKeyArn"}, ""]}),
+        ("/Resources/Bucket", {"Type": "AWS::S3::Bucket", "Properties": {}}),
+    ],
+    rules.paused_nothing_begins_and_nothing_is_lost: [
+        ("SweepStaleTasksFunction.ReservedConcurrentExecutions", GONE),
+        ("StopTaskFunction.ReservedConcurrentExecutions", 0),
+        ("StopTaskFunctionStopTaskQueue.Enabled", GONE),
+        ("StopTargetsFunctionStopTargetsQueue.Enabled", {"Fn::If": ["Runs", "true", "false"]}),
+        ("StopTargetsFunctionStopTargetsQueue.Enabled", {"Fn::If": ["Runs", False, True]}),
+        ("/Conditions/SweepsBatches", {"Fn::Not": [{"Fn::Equals": [{"Ref": "BatchSweepMode"}, "off"]}]}),
+        ("/Parameters/Paused/Default", "true"),
+    ],
+    rules.what_is_deleted_or_kept_with_the_stack_is_for_the_operator_to_say: [
+        ("/Resources/StopTaskQueue/DeletionPolicy", GONE),
+        ("/Resources/OutcomeBus/UpdateReplacePolicy", "Retain"),
+        ("/Resources/SightingsTable/DeletionPolicy", "Retain"),
+        ("/Parameters/OnDeletion/AllowedValues", ["Delete", "Keep"]),
+    ],
+    rules.every_parameter_is_explained_and_in_one_group: [
+        ("/Parameters/Another", {"Type": "String", "Description": "Another.", "AllowedValues": ["a"]}),
+        ("/Parameters/MaxAttempts/Description", ""),
+        ("/Parameters/HuaweiProjectId/AllowedPattern", GONE),
+        ("/Parameters/HuaweiProjectId/ConstraintDescription", GONE),
+        ("/Metadata/AWS::CloudFormation::Interface/ParameterGroups/1/Parameters/0", "MaxAttempts"),
+        ("/Metadata/AWS::CloudFormation::Interface/ParameterGroups/1/Parameters/0", "CommandTtl"),
     ],
     rules.nothing_is_taken_over_plain_http: [
         ("StopTaskQueuePolicy.PolicyDocument.Statement.2", GONE),
@@ -112,7 +150,8 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
     rules.every_command_is_sent_to_the_function_of_its_name: [
         ("StopTaskSubscription.FilterPolicyScope", GONE),
         ("StopTaskSubscription.FilterPolicy", {"command": ["stop_targets"]}),
-        ("StopTaskSubscription.FilterPolicy.command", "stop_task"),
+        ("StopTaskSubscription.FilterPolicy.command", ["stop_task"]),
+        ("StopTargetsSubscription.FilterPolicy.command", "stop_targets"),
     ],
     rules.no_role_is_shared_or_reaches_beyond_this_template: [
         ("StopTaskFunction.Role", {"Fn::GetAtt": ["StopTargetsRole", "Arn"]}),
@@ -129,6 +168,8 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
             ["logs:CreateLogDelivery", "logs:PutLogEvents"],
         ),
         ("SweepScheduleRole.Policies.0.PolicyDocument.Statement.0.Resource", "*"),
+        ("StopTaskRole.Policies.0.PolicyDocument.Statement.6.Fn::If.1.Action", ["xray:*"]),
+        ("StopTaskRole.Policies.0.PolicyDocument.Statement.5.Fn::If.1.Resource", "*"),
     ],
     rules.every_role_grants_what_its_function_needs_and_no_more: [
         ("StopTaskRole.Policies.0.PolicyDocument.Statement.0", GONE),
@@ -138,6 +179,8 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         ("SweepStaleTasksRole.Policies.0.PolicyDocument.Statement.2.Action", ["dynamodb:PutItem", "dynamodb:Scan"]),
         ("SweepStaleTasksFunction.Environment.Variables.SIGHTINGS_TABLE_NAME", GONE),
         ("StopInWorkflowRole.Policies.0.PolicyDocument.Statement.0.Action", ["events:PutEvents", "sqs:SendMessage"]),
+        ("StopTaskRole.Policies.0.PolicyDocument.Statement.5", GONE),
+        ("StopInWorkflowRole.Policies.0.PolicyDocument.Statement.3", GONE),
     ],
     rules.every_service_may_do_only_what_it_is_there_for: [
         ("SweepScheduleRole.Policies.0.PolicyDocument.Statement.1", GONE),
@@ -163,6 +206,7 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
     ],
     rules.no_role_may_publish_as_someone_else: [
         ("StopTaskRole.Policies.0.PolicyDocument.Statement.2.Condition", GONE),
+        ("StopTaskRole.Policies.0.PolicyDocument.Statement.2.Condition.Null", GONE),
         (
             "SweepStaleTasksRole.Policies.0.PolicyDocument.Statement.3.Condition.StringEquals",
             {"events:detail-type": "Stop Outcome"},
@@ -245,10 +289,104 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         ("StopWorkflowLogGroup.LogGroupName", {"Fn::Sub": "/aws/states/${AWS::StackName}-stop-workflow"}),
         ("StopWorkflowLogGroup.RetentionInDays", GONE),
     ],
-    rules.a_secret_is_readable_only_if_there_is_one: [
+    rules.what_hangs_on_a_parameter_is_granted_only_if_it_is_given: [
         ("StopTaskRole.Policies.0.PolicyDocument.Statement.4", READ_SECRET),
+        ("StopTaskRole.Policies.0.PolicyDocument.Statement.5.Fn::If.0", "HasSecret"),
+        ("StopWorkflowRole.Policies.0.PolicyDocument.Statement.2.Fn::If.0", "HasKey"),
+    ],
+    rules.a_role_can_say_who_it_is_to_huawei_cloud_only: [
+        (f"{TOKEN_FOR_HUAWEI}.Fn::If.1.Condition", GONE),
+        *(
+            (f"{TOKEN_FOR_HUAWEI}.Fn::If.1.Condition.{operator}", GONE)
+            for operator in ("ForAllValues:StringEquals", "StringEquals", "NumericLessThanEquals", "Null")
+        ),
+        (f"{TOKEN_FOR_HUAWEI}.Fn::If.1.Condition.NumericLessThanEquals", {"sts:DurationSeconds": 3600}),
+        (f"{TOKEN_FOR_HUAWEI}.Fn::If.1.Condition.StringEquals", {"sts:SigningAlgorithm": ["RS256", "ES384"]}),
+    ],
+    rules.the_key_is_used_only_for_what_is_encrypted_with_it: [
+        ("StopTaskRole.Policies.0.PolicyDocument.Statement.5.Fn::If.1.Condition", GONE),
+        (
+            "StopTargetsRole.Policies.0.PolicyDocument.Statement.5.Fn::If.1.Condition.StringEquals.kms:ViaService",
+            {"Fn::Sub": "s3.${AWS::Region}.${AWS::URLSuffix}"},
+        ),
+    ],
+    watching.every_alarm_watches_a_metric_that_somebody_writes: [
+        (f"{GAVE_UP}.MetricName", "TargetsGivenUp"),
+        (f"{GAVE_UP}.Namespace", "StopLine"),
+        (f"{GAVE_UP}.Dimensions", ANOTHER_DIMENSION),
+        (f"{GAVE_UP}.Dimensions.0.Value", "stop-task"),
+        (f"{GAVE_UP}.Dimensions.0.Value", "sweep_stale_tasks"),
+        (f"{GAVE_UP}.Dimensions", GONE),
+        ("ErrorsAlarm.Metrics.1.MetricStat.Metric.MetricName", "Error"),
+        ("StopTaskDeadLettersAlarm.Dimensions.0.Value", {"Ref": "StopTaskDeadLetterQueue"}),
+        ("StopTaskDeadLettersAlarm.Dimensions.0.Value", {"Fn::GetAtt": ["StopTaskLogGroup", "QueueName"]}),
+        ("WorkflowFailedAlarm.Metrics.1.MetricStat.Metric.Dimensions.0.Name", "StateMachineName"),
+    ],
+    watching.every_alarm_adds_up_all_that_it_watches: [
+        ("GaveUpAlarm.Metrics.1.ReturnData", True),
+        ("GaveUpAlarm.Metrics.0.Expression", "SUM(stop_task)"),
+        ("GaveUpAlarm.DatapointsToAlarm", GONE),
+        ("GaveUpAlarm.EvaluationPeriods", 1),
+    ],
+    watching.no_alarm_takes_silence_for_trouble: [
+        ("StopTaskLateAlarm.TreatMissingData", GONE),
+        ("GaveUpAlarm.TreatMissingData", "breaching"),
+    ],
+    watching.one_is_too_many_of_what_an_alarm_counts: [
+        ("StopTaskDeadLettersAlarm.Threshold", 1),
+        ("RefusedAlarm.ComparisonOperator", "LessThanThreshold"),
+    ],
+    watching.every_alarm_is_sent_to_the_topic_that_the_operator_gives: [
+        ("LostAlarm.AlarmActions", GONE),
+        ("LostAlarm.OKActions", [{"Ref": "AlarmTopicArn"}]),
+    ],
+    watching.every_alarm_goes_off_by_its_name_and_says_where_to_read_on: [
+        ("LostAlarm.AlarmName", GONE),
+        ("LostAlarm.AlarmDescription", "A message is in no queue."),
+    ],
+    watching.every_queue_is_watched: [
+        ("/Resources/SweepDeadLettersAlarm", GONE),
+        ("/Resources/StopTargetsLateAlarm", GONE),
+        ("/Resources/FollowUpDeadLettersAlarm", GONE),
+        ("LostAlarm.Metrics.2", GONE),
+    ],
+    watching.every_function_is_watched: [
+        ("GaveUpAlarm.Metrics.3", GONE),
+        ("DeploymentFaultsAlarm.Metrics.4", GONE),
+        ("ErrorsAlarm.Metrics.1", GONE),
+        ("LostAlarm.Metrics.3", GONE),
+        ("NearTimeoutAlarm.Metrics.2", GONE),
+        ("WorkflowFailedAlarm.Metrics.2", GONE),
+    ],
+    watching.a_command_is_late_at_half_of_its_life: [
+        ("StopTaskLateAlarm.Threshold", 100),
+        ("StopTaskLateAlarm.Metrics.0.Expression", "age / 36"),
+    ],
+    watching.a_function_is_near_its_timeout_when_it_has_overrun_the_end_that_it_set_itself: [
+        ("StopTaskFunction.Timeout", 59),
+        ("NearTimeoutAlarm.Threshold", -3000),
+        ("NearTimeoutAlarm.Metrics.1.MetricStat.Stat", "Average"),
+    ],
+    watching.the_dashboard_shows_what_exists: [
+        (WIDGETS, lambda body: body.replace("TargetsGaveUp", "TargetsGivenUp")),
+        (WIDGETS, lambda body: body.replace("Stopline,Function", "Stopline,service")),
+        (WIDGETS, lambda body: body.replace("${StopTaskQueue.QueueName}", "${StopTaskQueue}s")),
+        (WIDGETS, lambda body: body.replace('"Function", "stop_task"', '"Function", "stop-task"')),
+    ],
+    watching.the_dashboard_shows_everything: [
+        (WIDGETS, lambda body: body.replace("TargetsGaveUp", "TargetsRefused")),
+        (WIDGETS, lambda body: body.replace("${LostAlarm.Arn}", "${FollowUpDeadLettersAlarm.Arn}")),
+        (WIDGETS, lambda body: body.replace("SOURCE '${StopTaskLogGroup}' | ", "")),
+    ],
+    watching.the_dashboard_is_laid_out_without_overlaps: [
+        (WIDGETS, lambda body: body.replace('"x": 16', '"x": 15')),
+        (WIDGETS, lambda body: body.replace('"x": 16', '"x": 17')),
     ],
 }
+
+
+def _told(defect: Any, number: int) -> str:
+    return "nothing" if defect is GONE else f"change {number}" if callable(defect) else str(defect)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -259,9 +397,9 @@ def test_the_template_keeps(rule: Rule) -> None:
 @pytest.mark.parametrize(
     ("rule", "path", "defect"),
     [
-        pytest.param(rule, path, defect, id=f"{rule.__name__}: {path} = {'nothing' if defect is GONE else defect}")
+        pytest.param(rule, path, defect, id=f"{rule.__name__}: {path} = {_told(defect, number)}")
         for rule, defects in DEFECTS.items()
-        for path, defect in defects
+        for number, (path, defect) in enumerate(defects)
     ],
 )
 def test_a_planted_defect_is_objected_to(rule: Rule, path: str, defect: Any) -> None:
@@ -275,7 +413,7 @@ def test_every_rule_is_shown_to_object() -> None:
 
 
 def plant(template: Json, path: str, defect: Any) -> None:
-    """Change one place: `Resource.Property.…`, or `/Parameters/…` from the top."""
+    """Change one place: `Resource.Property.…`, or `/Parameters/…` from the top. A function makes the new of the old."""
     if path.startswith("/"):
         steps = path[1:].split("/")
     else:
@@ -286,6 +424,8 @@ def plant(template: Json, path: str, defect: Any) -> None:
     for step in way:
         place = place[int(step) if isinstance(place, list) else step]
     key = int(last) if isinstance(place, list) else last
+    if callable(defect):
+        defect = defect(place[key])
     if defect is GONE:
         del place[key]
     else:

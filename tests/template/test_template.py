@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -11,22 +12,37 @@ from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 
 from shared.settings import read_settings
-from tests.template.loading import PARAMETERS, parameters_of, resolved, translated, written
+from tests.template.loading import PARAMETERS, ROOT, parameters_of, resolved, translated, written
 from tests.template.rules import SETTINGS_OF
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tests.template.loading import Json
+
 REGIONS: Final = ["us-east-1", "eu-central-1", "ap-southeast-1"]
 
 SECRET: Final = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:huawei/stopline-a1B2c3"
 
-EVERY_PARAMETER: Final = PARAMETERS | {
-    "HuaweiSecretArn": SECRET,
-    "CodeArtsCheckEndpoint": "https://codearts-check.cn-north-4.myhuaweicloud.com",
-    "IotdaEndpoint": "https://9bc34.st1.iotda-app.cn-north-4.myhuaweicloud.com",
-    "IotdaInstanceId": "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
+KEYLESS: Final = {
+    "HuaweiOidcProviderUrn": "iam::d78cbac186b744899480f25bd0e7a8c1:oidcProvider:aws",
+    "HuaweiOidcAgencyUrn": "iam::d78cbac186b744899480f25bd0e7a8c1:agency:stopline",
+    "HuaweiStsEndpoint": "https://sts.cn-north-4.myhuaweicloud.com",
 }
+
+EVERY_PARAMETER: Final = (
+    PARAMETERS
+    | KEYLESS
+    | {
+        "HuaweiSecretArn": SECRET,
+        "CodeArtsCheckEndpoint": "https://codearts-check.cn-north-4.myhuaweicloud.com",
+        "IotdaEndpoint": "https://9bc34.st1.iotda-app.cn-north-4.myhuaweicloud.com",
+        "IotdaInstanceId": "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
+    }
+)
+
+KEY: Final = "arn:aws:kms:eu-central-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab"
+TOPIC: Final = "arn:aws:sns:eu-central-1:123456789012:on-call"
 
 FEWEST_PARAMETERS: Final = PARAMETERS | {"HuaweiSecretArn": SECRET}
 
@@ -94,6 +110,9 @@ def test_the_defaults_are_the_settings_own_so_that_both_keep_the_contract() -> N
         ("HuaweiSecretArn", ""),
         ("HuaweiSecretArn", SECRET),
         ("HuaweiSecretArn", SECRET.replace("arn:aws:", "arn:aws-cn:")),
+        *KEYLESS.items(),
+        *dict.fromkeys(KEYLESS, "").items(),
+        ("HuaweiOidcProviderUrn", f"iam::{'a' * 64}:oidcProvider:{'n' * 64}"),
         ("IotdaEndpoint", ""),
         ("IotdaEndpoint", "https://9bc34.st1.iotda-app.cn-north-4.myhuaweicloud.com:443"),
         ("IotdaEndpoint", "http://127.0.0.1:8080"),
@@ -112,6 +131,10 @@ def test_the_defaults_are_the_settings_own_so_that_both_keep_the_contract() -> N
         ("CheckSweepProtect", ""),
         ("CheckSweepProtect", "release-*,nightly of the core,[!a]?"),
         ("BatchSweepProtect", "发布-*"),
+        ("AlarmTopicArn", ""),
+        ("AlarmTopicArn", TOPIC),
+        ("KmsKeyArn", ""),
+        ("KmsKeyArn", KEY),
     ],
 )
 def test_a_right_parameter_is_taken(parameter: str, value: str) -> None:
@@ -128,6 +151,12 @@ def test_a_right_parameter_is_taken(parameter: str, value: str) -> None:
         ("HuaweiSecretArn", "huawei/stopline"),
         ("HuaweiSecretArn", SECRET.removesuffix("-a1B2c3")),
         ("HuaweiSecretArn", SECRET.replace("huawei/stopline", "*")),
+        ("HuaweiOidcProviderUrn", "iam::1:agency:stopline"),
+        ("HuaweiOidcProviderUrn", "arn:aws:iam::123456789012:oidc-provider/aws"),
+        ("HuaweiOidcProviderUrn", "iam::*:oidcProvider:*"),
+        ("HuaweiOidcAgencyUrn", "iam::1:oidcProvider:aws"),
+        ("HuaweiOidcAgencyUrn", "stopline"),
+        ("HuaweiStsEndpoint", "http://sts.cn-north-4.myhuaweicloud.com"),
         ("IotdaEndpoint", "9bc34.st1.iotda-app.cn-north-4.myhuaweicloud.com"),
         ("IotdaEndpoint", "http://iotda.cn-north-4.myhuaweicloud.com"),
         ("IotdaEndpoint", "http://127.0.0.1.example.com"),
@@ -154,6 +183,10 @@ def test_a_right_parameter_is_taken(parameter: str, value: str) -> None:
         ("CheckSweepProtect", "a, b"),
         ("BatchSweepProtect", ","),
         ("BatchSweepProtect", "a" * 257),
+        ("AlarmTopicArn", "on-call"),
+        ("AlarmTopicArn", f"{TOPIC}.fifo"),
+        ("KmsKeyArn", "alias/stopline"),
+        ("KmsKeyArn", KEY.replace("key/mrk-1234abcd12ab34cd56ef1234567890ab", "alias/stopline")),
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_is_created(parameter: str, value: str) -> None:
@@ -178,15 +211,55 @@ def test_the_outputs_name_what_people_and_other_stacks_need() -> None:
     }
 
 
+def keeps_rules(template: Json, given: Mapping[str, str]) -> bool:
+    """Tell whether CloudFormation would take these parameters together."""
+    parameters = parameters_of(template, given)
+    return all(
+        not resolved(rule["RuleCondition"], template, parameters)
+        or all(resolved(each["Assert"], template, parameters) for each in rule["Assertions"])
+        for rule in template["Rules"].values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "is_taken"),
+    [({"HuaweiOidcProviderUrn"}, False), ({"HuaweiOidcAgencyUrn"}, False), (set(), True), (set(KEYLESS), True)],
+)
+def test_a_provider_and_an_agency_come_together_or_not_at_all(given: set[str], *, is_taken: bool) -> None:
+    assert keeps_rules(translated(), {name: KEYLESS[name] for name in given}) is is_taken
+
+
+def test_keyless_needs_no_secret() -> None:
+    template = translated()
+    parameters = parameters_of(template, PARAMETERS | KEYLESS)
+    for function in FUNCTIONS:
+        properties = template["Resources"][function]["Properties"]
+        variables = resolved(properties["Environment"]["Variables"], template, parameters)
+        given = {name: value for name, value in variables.items() if value is not None}
+        settings = read_settings(SETTINGS_OF[properties["Handler"]], given | {"AWS_LAMBDA_FUNCTION_NAME": function})
+        assert (settings.provider_urn, settings.secret_id) == (KEYLESS["HuaweiOidcProviderUrn"], None)
+        role = resolved(template["Resources"][properties["Role"]["Fn::GetAtt"][0]], template, parameters)
+        statements = [
+            each for policy in role["Properties"]["Policies"] for each in policy["PolicyDocument"]["Statement"]
+        ]
+        assert [each["Action"] for each in statements if each and "sts:" in str(each["Action"])] == [
+            "sts:GetWebIdentityToken"
+        ]
+        assert "secretsmanager" not in str(statements)
+
+
+def test_without_keyless_no_role_may_have_tokens() -> None:
+    template = translated()
+    assert "GetWebIdentityToken" not in str(
+        resolved(template["Resources"], template, parameters_of(template, FEWEST_PARAMETERS))
+    )
+
+
 def test_a_sweep_of_checks_that_is_on_needs_a_project() -> None:
     template = translated()
-    (rule,) = template["Rules"].values()
-    (assertion,) = rule["Assertions"]
 
     def is_taken(mode: str, project_id: str) -> bool:
-        parameters = parameters_of(template, {"CheckSweepMode": mode, "CheckSweepProjectId": project_id})
-        matters, holds = (resolved(each, template, parameters) for each in (rule["RuleCondition"], assertion["Assert"]))
-        return not matters or bool(holds)
+        return keeps_rules(template, {"CheckSweepMode": mode, "CheckSweepProjectId": project_id})
 
     assert [is_taken(mode, "") for mode in ("off", "report", "stop")] == [True, False, False]
     assert [is_taken(mode, "p") for mode in ("off", "report", "stop")] == [True, True, True]
@@ -204,3 +277,33 @@ def test_patterns_come_to_the_sweep_one_by_one() -> None:
         "dry_run": True,
         "protect": ["release-*", "nightly of the core"],
     }
+
+
+@pytest.mark.parametrize("environment", ["default", "prod"])
+def test_sam_is_told_what_the_template_knows(environment: str) -> None:
+    told = tomllib.loads((ROOT / "samconfig.toml").read_text())[environment]
+    parameters = written()["Parameters"]
+    assert told["build"]["parameters"] == {"build_in_source": True}
+    deploy = told["deploy"]["parameters"]
+    assert (deploy["capabilities"], deploy["resolve_s3"], deploy["confirm_changeset"]) == ("CAPABILITY_IAM", True, True)
+    for name, _, value in (each.partition("=") for each in deploy.get("parameter_overrides", [])):
+        assert value in map(str, parameters[name]["AllowedValues"]), name
+
+
+def test_two_deployments_in_one_account_have_two_names() -> None:
+    told = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    names = {told[environment]["deploy"]["parameters"]["stack_name"] for environment in ("default", "prod")}
+    assert len(names) == 2
+
+
+def test_every_check_that_is_passed_over_has_its_reason() -> None:
+    lines = (ROOT / ".checkov.yaml").read_text().splitlines()
+    skipped = [number for number, line in enumerate(lines) if line.strip().startswith("- CKV")]
+    assert skipped
+    assert [lines[number] for number in skipped if not lines[number - 1].strip().startswith("#")] == []
+    beside = [
+        each["Metadata"]["checkov"]["skip"]
+        for each in written()["Resources"].values()
+        if "checkov" in each.get("Metadata", {})
+    ]
+    assert [skip for skips in beside for skip in skips if not skip.get("comment")] == []

@@ -32,6 +32,7 @@ LAYER_OF: Final = {
     # Whatever waits on the world outside, or reads it.
     "shared.aws": "shell",
     "shared.aws_credentials": "shell",
+    "shared.aws_query": "shell",
     "shared.batch_sweep": "shell",
     "shared.check_sweep": "shell",
     "shared.deliveries": "shell",
@@ -42,6 +43,7 @@ LAYER_OF: Final = {
     "shared.huawei.codearts_check": "shell",
     "shared.huawei.credentials": "shell",
     "shared.huawei.iotda": "shell",
+    "shared.huawei.keyless": "shell",
     "shared.huawei.task_lists": "shell",
     "shared.inquiry": "shell",
     "shared.pace": "shell",

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from huaweicloudsdkcodeartscheck.v2.region.codeartscheck_region import CodeArtsCheckRegion
+from huaweicloudsdkcore.auth.endpoint import get_sts_endpoint_by_id
 from huaweicloudsdkiotda.v5.region.iotda_region import IoTDARegion
 from pydantic import ValidationError
 
 from shared.errors import DeploymentFault
+from shared.http import Http
 from shared.huawei.credentials import FixedCredentials, SecretCredentials
+from shared.huawei.keyless import KeylessCredentials
 from shared.settings import QueueFunctionSettings, StopTargetsSettings, StopTaskSettings, read_settings
 from shared.wiring import _credentials
 from tests.fakes import ENVIRONMENT, Clock, FakeAws
@@ -23,6 +26,8 @@ KINDS = [StopTaskSettings, StopTargetsSettings]
 REQUIRED = [name for name in ENVIRONMENT if name not in {"HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK"}]
 AK, SK, TOKEN = (f"HUAWEICLOUD_SDK_{name}" for name in ("AK", "SK", "SECURITY_TOKEN"))
 SECRET = "HUAWEICLOUD_SECRET_ID"
+PROVIDER, AGENCY = (f"HUAWEICLOUD_OIDC_{name}_URN" for name in ("PROVIDER", "AGENCY"))
+KEYLESS = {PROVIDER: "iam::d78cbac186:oidcProvider:aws", AGENCY: "iam::d78cbac186:agency:stopline"}
 LAMBDA = "AWS_LAMBDA_FUNCTION_NAME"
 SWITCH = "HUAWEICLOUD_KEYS_IN_ENVIRONMENT"
 UNSHOWN = "never-shown"
@@ -215,7 +220,9 @@ def test_a_check_function_never_stops_all() -> None:
 
 @pytest.mark.parametrize("switch", ["", "false", "True", "1", "yes"])
 def test_keys_in_the_environment_are_refused_in_lambda_unless_the_switch_says_true(switch: str) -> None:
-    with pytest.raises(DeploymentFault, match=f"are for local use; in Lambda give {SECRET}.*{SWITCH}=true"):
+    with pytest.raises(
+        DeploymentFault, match=f"are for local use; in Lambda give {PROVIDER} and {AGENCY}, or {SECRET}.*{SWITCH}=true"
+    ):
         settings({LAMBDA: "stop", SWITCH: switch, SECRET: "s"})
     assert settings({LAMBDA: "stop", SWITCH: "true"}).ak == "AK"
 
@@ -234,7 +241,7 @@ def test_half_a_key_is_refused_and_not_shown(given: dict[str, str], secret: str)
 
 
 def test_without_credentials_the_error_names_the_ways_to_give_them() -> None:
-    with pytest.raises(DeploymentFault, match=f"no credentials.*{AK} and {SK}.*{SECRET}.*HUAWEICLOUD_OIDC"):
+    with pytest.raises(DeploymentFault, match=f"no credentials.*{AK} and {SK}.*{PROVIDER} and {AGENCY}.*{SECRET}"):
         settings(without=(AK, SK))
 
 
@@ -244,19 +251,72 @@ def test_without_credentials_the_error_names_the_ways_to_give_them() -> None:
         ({AK: "AK-1", SK: "SK-1"}, ("AK-1", "SK-1", None)),
         ({AK: "AK-1", SK: "SK-1", TOKEN: "T-1"}, ("AK-1", "SK-1", "T-1")),
         ({AK: "AK-1", SK: "SK-1", SECRET: "s"}, ("AK-1", "SK-1", None)),
+        ({AK: "AK-1", SK: "SK-1", **KEYLESS}, ("AK-1", "SK-1", None)),
         ({SECRET: "s"}, ("AK-2", "SK-2", None)),
     ],
-    ids=["keys", "temporary keys", "keys before the secret", "the secret"],
+    ids=["keys", "temporary keys", "keys before the secret", "keys before keyless", "the secret"],
 )
 def test_credentials_are_taken_in_the_order_of_the_contract(
     given: dict[str, str], keys: tuple[str, str, str | None]
 ) -> None:
     environment = {name: ENVIRONMENT[name] for name in REQUIRED} | given
     aws = FakeAws(secrets={"s": ['{"ak": "AK-2", "sk": "SK-2"}']})
-    source = _credentials(read_settings(StopTaskSettings, environment), aws)  # type: ignore[arg-type]
+    source = _credentials(read_settings(StopTaskSettings, environment), aws, Http(connections=1))  # type: ignore[arg-type]
     current = source.current(Clock().deadline())
     assert (current.ak, current.sk, current.security_token) == keys
     assert isinstance(source, FixedCredentials if AK in given else SecretCredentials)
+
+
+@pytest.mark.parametrize("given", [{}, {SECRET: "s"}], ids=["alone", "before the secret"])
+def test_keyless_comes_before_the_secret(given: dict[str, str]) -> None:
+    environment = {name: ENVIRONMENT[name] for name in REQUIRED} | KEYLESS | given
+    aws = FakeAws(secrets={"s": [UNSHOWN]})
+    source = _credentials(read_settings(StopTaskSettings, environment), aws, Http(connections=1))  # type: ignore[arg-type]
+    assert isinstance(source, KeylessCredentials)
+
+
+@pytest.mark.parametrize("name", [PROVIDER, AGENCY])
+@pytest.mark.parametrize("secret", ["", "s"], ids=["alone", "with a secret"])
+def test_half_of_keyless_is_refused(name: str, secret: str) -> None:
+    with pytest.raises(DeploymentFault, match=f"{PROVIDER} and {AGENCY} are given both or not at all"):
+        settings({name: KEYLESS[name], SECRET: secret}, without=(AK, SK))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (PROVIDER, "never-shown"),
+        (PROVIDER, "iam::1:agency:never-shown"),
+        (PROVIDER, "iam::1:oidcProvider:never-shown\n"),
+        (PROVIDER, "iam::1:oidcProvider:" + "a" * 236),
+        (AGENCY, "iam::1:oidcProvider:never-shown"),
+        (AGENCY, "iam::1:agency:never shown"),
+        (AGENCY, "iam::1:agency:" + "a" * 1487),
+        (AGENCY, "arn:aws:iam::123456789012:role/never-shown"),
+    ],
+)
+def test_a_urn_of_another_kind_is_named_and_not_shown(name: str, value: str) -> None:
+    with pytest.raises(DeploymentFault, match=f"^the settings are not right: {name}: ") as fault:
+        settings(KEYLESS | {name: value})
+    assert UNSHOWN not in str(fault.value)
+
+
+@pytest.mark.parametrize("region", ["cn-north-4", "ap-southeast-3", "af-south-1"])
+def test_a_region_s_own_sts_is_the_official_client_s(region: str) -> None:
+    assert settings({"HUAWEICLOUD_REGION": region}).sts_endpoint == get_sts_endpoint_by_id(region)
+
+
+def test_the_sts_that_is_given_is_taken() -> None:
+    assert settings({"HUAWEICLOUD_SDK_STS_ENDPOINT": "https://sts.example/"}).sts_endpoint == "https://sts.example"
+    with pytest.raises(DeploymentFault, match=r"HUAWEICLOUD_SDK_STS_ENDPOINT: .*should be https"):
+        settings({"HUAWEICLOUD_SDK_STS_ENDPOINT": "http://never-shown.example"})
+
+
+@pytest.mark.parametrize("name", ["", "f", "f" * 64])
+def test_the_session_s_name_fits_huawei_s_limits_and_names_the_function(name: str) -> None:
+    session = settings({LAMBDA: name, SWITCH: "true"}).session_name
+    assert session == f"stopline-{name or 'local'}"
+    assert 2 <= len(session) <= 128
 
 
 def test_not_even_the_validation_s_own_error_shows_a_value() -> None:
