@@ -182,7 +182,7 @@ class LocalStack:
         try:
             cloudformation.create_stack(
                 StackName=STACK_NAME,
-                TemplateBody=json.dumps(local_template),
+                TemplateBody=json.dumps(local_template, separators=(",", ":")),
                 Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
                 Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
             )
