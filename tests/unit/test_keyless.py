@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PROVIDER = "iam::d78cbac186b744899480f25b:oidcProvider:aws"
 AGENCY = "iam::d78cbac186b744899480f25b:agency:stopline"
 STS = "https://sts.cn-north-4.myhuaweicloud.com"
-TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJuZXZlci1zaG93biI6MX0.bmV2ZXItc2hvd24"
+TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJuZXZlci1zaG93biI6MX0.bmV2ZXItc2hvd24"  # pragma: allowlist secret
 HOUR = timedelta(hours=1)
 
 
