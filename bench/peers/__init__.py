@@ -1,0 +1,1 @@
+"""What Stopline is measured beside; `bench/__main__.py` says how."""
