@@ -5,7 +5,7 @@
 # and everything else is the line below its target.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint fmt mutants soak redrive build package schemas lock clean
+.PHONY: help install demo test lint fmt mutants soak redrive bench build package schemas lock clean
 MAKEFLAGS += --no-print-directory
 
 PY := .venv/bin/python
@@ -56,6 +56,9 @@ build: install  ## the folder that is deployed: .build/arm64, or with ARCH=x86_6
 package: install  ## dist/stopline-arm64.zip with its bill of materials, or with ARCH=x86_64 the other
 	@$(PY) -m local.build --zip $(ARCH)
 
+bench: install  ## measure beside what one would write instead; some fifteen minutes of a quiet machine
+	@$(PY) -m bench
+
 schemas: install  ## events/schemas and events/asyncapi.json anew, from the models and the template
 	@$(PY) -m local.schemas
 
@@ -67,7 +70,7 @@ lock: install  ## lock anew what pyproject.toml asks for; UPGRADE=--upgrade for 
 
 clean:  ## remove what was made, but .venv
 	@rm -rf .build dist .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	@find functions shared local tests -name __pycache__ -prune -exec rm -rf {} +
+	@find functions shared local bench tests -name __pycache__ -prune -exec rm -rf {} +
 
 # `sam build` calls this for every function with `BuildMethod: makefile`.
 build-%: install

@@ -1,6 +1,7 @@
 """What AWS takes for it: list prices of us-east-1, arm64, without free tiers, as of November 2026.
 
-Each was looked up on the page beside it; whoever has others changes them here.
+The page that says each stands beside it. The pages themselves could not be opened when this was written: look them up
+before a figure in USD is relied on, and change here what differs.
 """
 
 from __future__ import annotations

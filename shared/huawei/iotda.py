@@ -201,7 +201,8 @@ class IoTDA:
         before all that it counts were seen, what is left is asked for by name.
         """
         states = page.states()
-        findings = {target: state for target, state in states.items() if target in paging.left}
+        looked_for = frozenset(paging.left)
+        findings = {target: state for target, state in states.items() if target in looked_for}
         left = tuple(target for target in paging.left if target not in findings)
         seen = paging.seen | states.keys()
         marker = page.page.marker if page.page else None
