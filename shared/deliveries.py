@@ -70,7 +70,10 @@ class Deliveries:
         parcels, accepted = self._read_all(messages)
         targets = sum(len(each.command.asked) for each in accepted.values())
         findings = execute(
-            plan(each.as_planned for each in accepted.values()),
+            plan(
+                commands=[each.as_planned for message, each in accepted.items() if not message.is_repeat],
+                repeats=[each.as_planned for message, each in accepted.items() if message.is_repeat],
+            ),
             service=self._service,
             pace=self._pace,
             deadline=before_publishing(deadline, targets=targets),
@@ -79,7 +82,7 @@ class Deliveries:
         self._telemetry.defects(findings.errors)
         self._telemetry.asked(calls=findings.calls, throttles=findings.throttles)
         parcels += [self._settle(message, each, findings) for message, each in accepted.items()]
-        fault = findings.fault
+        faults = list(findings.faults)
         del findings  # as large as the list of targets, and no longer needed
         published = self._publisher.publish(parcels, deadline=deadline)
         self._tell(parcel for parcel in parcels if parcel.message_id not in published.failed)
@@ -89,10 +92,11 @@ class Deliveries:
             parcel.message_id: parcel.outcomes[0].command_id for parcel in parcels if parcel.outcomes
         }
         self._telemetry.not_acknowledged(not_acknowledged, command_ids)
-        if fault := fault or published.fault:
+        faults += [published.fault] if published.fault else []
+        for fault in faults:
             self._telemetry.deployment_fault(fault)
-            if len(not_acknowledged) == len(messages):
-                raise fault
+        if faults and len(not_acknowledged) == len(messages):
+            raise faults[0]
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in not_acknowledged]}
 
     def _read_all(self, messages: tuple[Incoming, ...]) -> tuple[list[Parcel], dict[Incoming, Accepted]]:

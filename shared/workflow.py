@@ -152,8 +152,8 @@ class Workflow:
             match settlement:
                 case Done(outcomes) | Undone(outcomes):
                     return _answer(outcomes[-1], shown)
-                case LeftOpen() | GoesOn() if findings.fault is not None:
-                    raise findings.fault
+                case LeftOpen() | GoesOn() if findings.faults:
+                    raise findings.faults[0]
                 case LeftOpen():
                     raise findings.errors[0]  # what else keeps a target from being found out about
                 case GoesOn(_, remainder, delay_seconds):
@@ -184,8 +184,8 @@ class Workflow:
         )
         self._telemetry.asked(calls=findings.calls, throttles=findings.throttles)
         self._telemetry.defects(findings.errors)
-        if findings.fault is not None:
-            self._telemetry.deployment_fault(findings.fault)
+        for fault in findings.faults:
+            self._telemetry.deployment_fault(fault)
         return findings
 
     def _publish(self, outcomes: Sequence[Outcome], deadline: Deadline) -> None:

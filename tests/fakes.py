@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.commands import ALL_TARGETS, Defaults
 from shared.deadline import Deadline
-from shared.findings import Finding, Reading, Verdict
+from shared.findings import Finding, Reading, Trust, Verdict
 from shared.http import Response
 from shared.huawei.client import DerivedSigning, HuaweiClient
 from shared.huawei.credentials import Credentials, CredentialSource, FixedCredentials
@@ -133,7 +133,8 @@ class FakeHuawei:
     `disturb` may answer in place of the table, for one call or read; what it gives for a target stands.
     """
 
-    is_proven = True
+    accepted = Trust.ACCEPTED
+    """What `trust` says of every task."""
 
     def __init__(self, tasks: Mapping[Task, Mapping[str, Verdict]], *, lists_all: bool = True) -> None:
         self.states = {task: dict(targets) for task, targets in tasks.items()}
@@ -144,6 +145,9 @@ class FakeHuawei:
         self.disturb: Callable[[Call | tuple[Task, tuple[str, ...]]], Mapping[str, Finding]] = lambda _: {}
         self._lists_all = lists_all
         self._lock = threading.Lock()
+
+    def trust(self, task: Task) -> Trust:  # noqa: ARG002 - the same of every task
+        return self.accepted
 
     def stop(self, call: Call, deadline: Deadline) -> dict[str, Finding]:
         if not deadline.remaining():
@@ -227,6 +231,11 @@ def response(body: Any = None, status: int = 200, **headers: str) -> Response:
     """Give an answer; `body` as it is if bytes, else as JSON. `Retry_After="3"` is a header."""
     named = {name.replace("_", "-").lower(): value for name, value in headers.items()}
     return Response(status=status, headers=named, body=body if isinstance(body, bytes) else json.dumps(body).encode())
+
+
+def stop_of(task: Task, targets: tuple[str, ...], *, expires_at: datetime = NOW, look_first: bool = False) -> Stop:
+    """Give a call whose targets all expire at once."""
+    return Stop(task, targets, (expires_at,) * len(targets), look_first)
 
 
 def client_over(

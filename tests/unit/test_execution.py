@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from shared.errors import DeploymentFault
 from shared.execution import execute
-from shared.findings import Finding, Findings, Reading, Verdict
+from shared.findings import Finding, Findings, Reading, Trust, Verdict
 from shared.pace import Pace
 from shared.patience import FIRST_WAIT, TRIES
 from shared.planning import BatchTask, CheckTask, Plan, Stop, StopAll
-from tests.fakes import BATCH, CHECK, NOW, Clock, FakeHuawei
+from tests.fakes import BATCH, CHECK, NOW, Clock, FakeHuawei, stop_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,7 +92,7 @@ def run(
 
 
 def stop(*targets: str, expires_in: float = 3600.0, task: Task = BATCH) -> Stop:
-    return Stop(task, targets, NOW + timedelta(seconds=expires_in))
+    return stop_of(task, targets, expires_at=NOW + timedelta(seconds=expires_in))
 
 
 def verdicts(findings: Mapping[str, Finding]) -> dict[str, Verdict]:
@@ -204,10 +204,10 @@ def raise_fault(_: object) -> None:
 def test_a_fault_halts_every_further_call_and_read() -> None:
     huawei = Huawei()
     huawei.before = lambda asked: raise_fault(asked) if isinstance(asked, Stop) and "d1" in asked.targets else None
-    found = run(huawei, stop("d0"), stop("d1"), stop("d2"), stop("d3"), reads={CHECK: (CHECK.task_id,)})
-    assert str(found.fault) == "the key is wrong"
+    found = run(huawei, stop("d0"), stop("d1"), stop("d2"), stop("d3"), reads={BATCH: ("d4",)})
+    assert str(found.faults[0]) == "the key is wrong"
     assert verdicts(found.named[BATCH]) == {"d0": V.TAKEN}
-    assert (found.read, found.errors) == ({CHECK: {}}, ())
+    assert (found.read, found.errors) == ({BATCH: {}}, ())
     assert (len(huawei.times), huawei.reads) == (2, [])
 
 
@@ -246,7 +246,7 @@ def test_a_fault_halts_those_too_that_wait_for_their_turn() -> None:
         deadline=clock.deadline(),
         patience=clock.patience(),
     )
-    assert (str(found.fault), found.errors) == ("the key is wrong", ())
+    assert (str(found.faults[0]), found.errors) == ("the key is wrong", ())
     assert len(huawei.times) == 1
 
 
@@ -261,7 +261,7 @@ def test_an_unexpected_error_in_one_call_leaves_the_findings_of_the_others() -> 
     huawei.before = before
     found = run(huawei, stop("d0"), stop("d1"), stop("d2"), most=3)
     assert verdicts(found.named[BATCH]) == {"d0": V.TAKEN, "d2": V.TAKEN}
-    assert (found.errors, found.fault) == ((error,), None)
+    assert (found.errors, found.faults) == ((error,), ())
 
 
 def test_an_unexpected_error_in_one_read_leaves_the_findings_of_the_others() -> None:
@@ -298,14 +298,14 @@ def test_as_many_calls_are_in_flight_as_are_allowed_and_never_more(most: int) ->
 @pytest.mark.parametrize("proven_by", [1, 2, 10])
 def test_calls_go_alone_until_huawei_has_accepted_the_credentials(proven_by: int) -> None:
     huawei = Huawei(20)
-    huawei.is_proven = False
+    huawei.accepted = Trust.UNKNOWN
     counted: list[int] = []
 
     def before(_: Asked) -> None:
-        if not huawei.is_proven:
+        if huawei.accepted is Trust.UNKNOWN:
             threading.Event().wait(0.05)  # time enough for others to come, if they may
         counted.append(huawei.at_once)
-        huawei.is_proven = len(counted) >= proven_by
+        huawei.accepted = Trust.ACCEPTED if len(counted) >= proven_by else Trust.UNKNOWN
 
     huawei.before = before
     run(huawei, *(stop(f"d{n}") for n in range(10)), most=4)
@@ -315,22 +315,22 @@ def test_calls_go_alone_until_huawei_has_accepted_the_credentials(proven_by: int
 
 def test_a_wrong_key_is_found_out_by_one_call() -> None:
     huawei = Huawei()
-    huawei.is_proven = False
+    huawei.accepted = Trust.UNKNOWN
 
     def before(_: Asked) -> None:
         threading.Event().wait(0.05)  # time enough for others to come, if they may
         raise_fault(None)
 
     huawei.before = before
-    found = run(huawei, *(stop(f"d{n}") for n in range(10)), reads={CHECK: (CHECK.task_id,)}, most=8)
-    assert found.fault is not None
+    found = run(huawei, *(stop(f"d{n}") for n in range(10)), reads={BATCH: ("d0",)}, most=8)
+    assert found.faults
     assert len(huawei.times) == 1
 
 
 def test_a_wrong_key_is_found_out_by_one_read_where_nothing_is_to_be_stopped() -> None:
     """As of a dry run, or of what is to be confirmed."""
     huawei = Huawei()
-    huawei.is_proven = False
+    huawei.accepted = Trust.UNKNOWN
 
     def before(_: Asked) -> None:
         threading.Event().wait(0.05)  # time enough for others to come, if they may
@@ -339,7 +339,7 @@ def test_a_wrong_key_is_found_out_by_one_read_where_nothing_is_to_be_stopped() -
     huawei.before = before
     tasks: dict[Task, tuple[str, ...]] = {CheckTask(f"task-{n}"): (f"task-{n}",) for n in range(10)}
     found = run(huawei, reads=tasks, most=8)
-    assert found.fault is not None
+    assert found.faults
     assert len(huawei.times) == 1
 
 
@@ -403,7 +403,7 @@ def test_what_could_not_be_read_back_has_no_finding() -> None:
     huawei.before = lambda asked: raise_fault(asked) if isinstance(asked, tuple) else None
     found = run(huawei, stop("d0", "d1"))
     assert verdicts(found.named[BATCH]) == {"d1": V.TAKEN}
-    assert found.fault is not None
+    assert found.faults
 
 
 def test_tasks_and_kinds_are_kept_apart() -> None:
@@ -467,4 +467,4 @@ def test_a_question_counts_whatever_came_of_it_and_what_it_halts_does_not(error:
 
     huawei.before = fail
     found = run(huawei, stop("d0"), stop("d1"))
-    assert counts(found) == (len(huawei.times), 0) == (1 if found.fault else 2, 0)
+    assert counts(found) == (len(huawei.times), 0) == (1 if found.faults else 2, 0)
