@@ -191,6 +191,10 @@ class Simulation:
         self, batch: Sequence[Waiting], *, again: Sequence[Waiting] = (), seconds: float = FUNCTION_SECONDS
     ) -> None:
         """Deliver a batch. What is in `again` stays in the queue even if it is acknowledged: a duplicate to come."""
+        for message in batch:
+            message.receives += 1
+            if message.receives > 1 and message.body.startswith("{"):
+                self.repeats_of[json.loads(message.body).get("command_id", message.message_id)] += 1
         sent_at = str(int(self.clock.now().timestamp() * 1000))
         event = {
             "Records": [
@@ -198,15 +202,14 @@ class Simulation:
                     "messageId": message.message_id,
                     "body": message.body,
                     "eventSource": "aws:sqs",
-                    "attributes": {"SentTimestamp": sent_at},
+                    "attributes": {
+                        "SentTimestamp": sent_at,
+                        "ApproximateReceiveCount": str(message.receives),
+                    },
                 }
                 for message in batch
             ]
         }
-        for message in batch:
-            message.receives += 1
-            if message.receives > 1 and message.body.startswith("{"):
-                self.repeats_of[json.loads(message.body).get("command_id", message.message_id)] += 1
         before = self.clock.seconds
         failed = {message.message_id for message in batch}
         try:

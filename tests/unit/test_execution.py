@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -384,17 +385,59 @@ def test_reads_are_bounded_like_calls() -> None:
 
 
 def test_what_a_read_still_takes_is_read_too_side_by_side() -> None:
-    class Paged(Huawei):
+    class OneByOne(Huawei):
         def read(self, task: Task, targets: tuple[str, ...], deadline: Deadline) -> Reading:
             first, *others = targets
             reading = super().read(task, (first,), deadline)
             return Reading(reading.findings, tuple(lambda d, t=t: self.read(task, (t,), d) for t in others))  # type: ignore[misc]
 
-    huawei = Paged(20)
+    huawei = OneByOne(20)
     found = run(huawei, reads={BATCH: tuple(f"d{n}" for n in range(9))}, most=3)
     assert len(huawei.reads) == 9
     assert huawei.most_at_once <= 3
     assert verdicts(found.read[BATCH]) == {f"d{n}": V.RUNS for n in range(9)}
+
+
+class Paged(Huawei):
+    """Reads its targets by twos; `trouble` pages of it are answered only after so many tries."""
+
+    def __init__(self, *, trouble: int, finding: Finding, pause: float | None) -> None:
+        super().__init__(4)
+        self._trouble = trouble
+        self._finding = finding
+        self._pause = pause
+
+    def read(self, task: Task, targets: tuple[str, ...], deadline: Deadline) -> Reading:
+        reading = super().read(task, targets[:2], deadline)
+        return Reading(reading.findings, (lambda later: self._more(task, targets[2:], later),))
+
+    def _more(self, task: Task, targets: tuple[str, ...], deadline: Deadline) -> Reading:
+        if self._trouble:
+            self._trouble -= 1
+            again = (lambda later: self._more(task, targets, later),)
+            return Reading(dict.fromkeys(targets, self._finding), again, self._pause)
+        return super().read(task, targets, deadline)
+
+
+def test_a_page_in_trouble_makes_a_pause_and_slows_nothing_down() -> None:
+    huawei = Paged(trouble=2, finding=replace(PASSING, retry_after=3.0), pause=0.5)
+    pace = huawei.clock.pace(8)
+    found = execute(
+        Plan((), {BATCH: ("d0", "d1", "d2", "d3")}),
+        service=huawei,
+        pace=pace,
+        deadline=huawei.clock.deadline(),
+        patience=huawei.clock.patience(),
+    )
+    assert verdicts(found.read[BATCH]) == {f"d{n}": V.RUNS for n in range(4)}
+    assert huawei.clock.slept == [3.5, 3.5]  # as long as Huawei asked for, and the jitter
+    assert (found.throttles, pace.allowed) == (0, 8)
+
+
+def test_a_page_for_which_no_time_is_left_stays_unfinished() -> None:
+    huawei = Paged(trouble=1, finding=replace(PASSING, retry_after=100.0), pause=0.5)
+    found = run(huawei, reads={BATCH: ("d0", "d1", "d2", "d3")}, seconds=50)
+    assert verdicts(found.read[BATCH]) == {"d0": V.RUNS, "d1": V.RUNS, "d2": V.UNFINISHED, "d3": V.UNFINISHED}
 
 
 def test_what_could_not_be_read_back_has_no_finding() -> None:

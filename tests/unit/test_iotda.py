@@ -416,6 +416,28 @@ def test_paging_ends_and_a_list_cut_short_makes_nothing_not_found(
     assert read(("d1", "d2"), *answers) == ({"d1": V.RUNS, "d2": missing}, queries)
 
 
+def pauses_of(*answers: Response | Exception) -> list[float | None]:
+    """The pauses before each further page of a list whose first page names one of two targets."""
+    iotda = IoTDA(client_over(FakeHttp(page(("d1", RUN), total=60, marker="b"), *answers)))
+    reading = iotda.read(BATCH, ("d1", "d2"), Clock().deadline())
+    pauses = []
+    while reading.more:
+        pauses.append(reading.pause)
+        assert not any(found.throttled for found in reading.findings.values() if reading.pause is not None)
+        reading = reading.more[0](Clock().deadline())
+    return pauses
+
+
+@pytest.mark.parametrize("trouble", [response(b"<html>", 502), response({"error_code": "APIGW.0201"}, 504)])
+def test_a_page_in_trouble_is_asked_for_again_after_a_pause_and_is_no_throttle(trouble: Response) -> None:
+    assert pauses_of(trouble, trouble, page(("d2", RUN))) == [None, 0.5, 1.0]
+    assert pauses_of(trouble) == [None, 0.5, 1.0, 2.0]
+
+
+def test_a_page_that_was_throttled_leaves_the_pause_to_the_pace() -> None:
+    assert pauses_of(response({"error_code": "APIGW.0308"}, 429), page(("d2", RUN))) == [None, None]
+
+
 def test_an_absurd_count_makes_no_pages_of_it() -> None:
     found, queries = read(("d1", "d2"), page(("d1", RUN), total=10**400, marker="b"), page(("d2", RUN)))
     assert (found["d2"], queries) == (V.RUNS, ["limit=50", "limit=1&target=d2"])
