@@ -48,6 +48,9 @@ THREADS: Final = ("tests/unit/test_threads.py",)
 EVENTS: Final = ("tests/property/test_events_by_place.py",)
 TELEMETRY: Final = ("tests/unit/test_telemetry.py",)
 SIGNING: Final = ("tests/property/test_aws_signing.py",)
+FAULTS: Final = ("tests/unit/test_huawei_faults.py",)
+HARD_ANSWERS: Final = ("tests/unit/test_hard_answers.py",)
+IN_DOUBT: Final = ("tests/property/test_stops_in_doubt.py",)
 MEMORY: Final = ("tests/contract/test_memory.py",)
 
 MUTANTS: Final = (
@@ -94,8 +97,8 @@ MUTANTS: Final = (
     Mutant(
         "2 only what is unfinished: a retry sends the whole call again",
         "shared/execution.py",
-        "call = Stop(call.task, again, call.expires_at)",
-        "pass",
+        "            call = left",
+        "            pass",
         PROMISES,
     ),
     Mutant(
@@ -213,8 +216,8 @@ MUTANTS: Final = (
     Mutant(
         "6 stopped on a guess: what is unclear and still runs",
         "shared/findings.py",
-        "verdict = Verdict.UNFINISHED if unclear.error_code is None else Verdict.DENIED",
-        "verdict = Verdict.TAKEN",
+        "verdict=Verdict.DENIED if is_denied else Verdict.UNFINISHED",
+        "verdict=Verdict.TAKEN",
         ("tests/unit/test_codearts_check.py", *MATRIX),
     ),
     Mutant(
@@ -253,10 +256,10 @@ MUTANTS: Final = (
         DELIVERIES,
     ),
     Mutant(
-        "expiry: not looked at again before a retry",
+        "expiry: not looked at again once its turn has come",
         "shared/execution.py",
-        "return self._patience.now() >= call.expires_at",
-        "return False",
+        "if call is not None and self._patience.now() >= call.expires_at:",
+        "if False:",
         EXECUTION,
     ),
     Mutant(
@@ -319,15 +322,15 @@ MUTANTS: Final = (
     Mutant(
         "a key is not locked: eight reads before the first answer",
         "shared/execution.py",
-        "if self._service.is_proven:",
-        "if True:",
+        "        if self._service.trust(task) is Trust.ACCEPTED:\n            return self._pace",
+        "        if True:\n            return self._pace",
         EXECUTION,
     ),
     Mutant(
         "a key is not locked: the calls go on after a refusal",
         "shared/execution.py",
-        "self._fault = fault\n        except",
-        "self._ignored = fault\n        except",
+        "self._faults.setdefault(task.scope, fault)",
+        "self._faults.setdefault(object(), fault)",
         EXECUTION,
     ),
     Mutant(
@@ -914,8 +917,8 @@ MUTANTS: Final = (
     Mutant(
         "a key is not locked: all calls of a list before the first answer",
         "shared/execution.py",
-        "(len(waiting) == 1 or not self._service.is_proven)",
-        "len(waiting) == 1",
+        "return self._service.trust(task) is Trust.ACCEPTED or self._is_halted(task)",
+        "return True",
         EXECUTION,
     ),
     Mutant(
@@ -1015,6 +1018,140 @@ MUTANTS: Final = (
         "    gc.set_threshold(*_USUAL_THRESHOLDS)",
         "    pass",
         MEMORY,
+    ),
+    Mutant(
+        "18 answers: the code decides before the status",
+        "shared/huawei/faults.py",
+        "if status >= HTTPStatus.INTERNAL_SERVER_ERROR:",
+        "if status >= HTTPStatus.INTERNAL_SERVER_ERROR and row is None:",
+        FAULTS,
+    ),
+    Mutant(
+        "18 answers: 429 with the code of something else is no throttle",
+        "shared/huawei/faults.py",
+        "if status == HTTPStatus.TOO_MANY_REQUESTS:",
+        "if status == HTTPStatus.TOO_MANY_REQUESTS and row is None:",
+        FAULTS,
+    ),
+    Mutant(
+        "18 answers: a conflict is final",
+        "shared/huawei/faults.py",
+        "HTTPStatus.LOCKED: Fault.CONFLICT",
+        "HTTPStatus.LOCKED: Fault.UNCLEAR",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "18 answers: an account without permission refuses the target",
+        "shared/huawei/faults.py",
+        'Row(".0304", Fault.DEPLOYMENT',
+        'Row(".0304", Fault.REFUSED',
+        FAULTS,
+    ),
+    Mutant(
+        "18 answers: a code about one target answers for all of a call",
+        "shared/huawei/faults.py",
+        "if row is not None and not row.of_target:",
+        "if row is not None:",
+        FAULTS,
+    ),
+    Mutant(
+        "18 answers: a call refused as a whole is the answer of each target",
+        "shared/huawei/iotda.py",
+        "return replace(finding, verdict=Verdict.CALL_REFUSED)",
+        "return finding",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "18 answers: a refused call is split though its task has ended",
+        "shared/execution.py",
+        "if state.verdict not in {Verdict.RUNS, Verdict.REFUSED}:",
+        "if state.verdict is Verdict.NOT_FOUND:",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "18 answers: a page in trouble is called a throttle",
+        "shared/huawei/iotda.py",
+        "return Reading(dict.fromkeys(paging.left, answer), (partial(self._read_page, task, again),), pause)",
+        "return Reading(dict.fromkeys(paging.left, replace(answer, throttled=True)), "
+        "(partial(self._read_page, task, again),), pause)",
+        ("tests/unit/test_iotda.py",),
+    ),
+    Mutant(
+        "19 scopes: one refused project ends the calls to all",
+        "shared/execution.py",
+        "if task.scope in self._faults:",
+        "if self._faults:",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "19 scopes: a key is sent to project after project that refuses it",
+        "shared/execution.py",
+        "MOST_REFUSED: Final = 3",
+        "MOST_REFUSED: Final = 300",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "19 scopes: who refused before is asked first again",
+        "shared/execution.py",
+        "return sorted(first.values(), key=lambda each: self._service.trust(each.call.task) is Trust.REFUSED)",
+        "return list(first.values())",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "19 scopes: a key that is refused where it was accepted stays accepted elsewhere",
+        "shared/huawei/client.py",
+        "if before is Trust.ACCEPTED or len(self._trust) >= MOST_SCOPES:",
+        "if len(self._trust) >= MOST_SCOPES:",
+        ("tests/unit/test_huawei_client.py",),
+    ),
+    Mutant(
+        "19 scopes: a call without an answer is tried again before the others are asked",
+        "shared/execution.py",
+        "waiting = [one for one in (*untried, *probes, *ready) if not one.is_over]",
+        "waiting = [one for one in (*probes, *untried, *ready) if not one.is_over]",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "20 attempts: what there was no time to send counts as tried",
+        "shared/huawei/client.py",
+        "was_asked=not isinstance(error, NoTimeLeft)",
+        "was_asked=True",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "20 attempts: what expires takes the rest of its call along",
+        "shared/execution.py",
+        "left = call.valid_at(now) if isinstance(call, Stop) else None",
+        "left = None",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "21 in doubt: a lost answer to a stop of a check counts as not taken",
+        "shared/huawei/codearts_check.py",
+        "return replace(finding, verdict=Verdict.IN_DOUBT) if reply.was_sent else finding",
+        "return finding",
+        IN_DOUBT,
+    ),
+    Mutant(
+        "21 in doubt: a server error to a stop of a check counts as not taken",
+        "shared/huawei/codearts_check.py",
+        "is_in_doubt = reply.fault in {Fault.PASSING, Fault.CONFLICT}",
+        "is_in_doubt = False",
+        IN_DOUBT,
+    ),
+    Mutant(
+        "21 in doubt: the remainder of a check is sent without a read",
+        "shared/planning.py",
+        "if command.attempt > 1:",
+        "if False:",
+        IN_DOUBT,
+    ),
+    Mutant(
+        "21 in doubt: a repeated delivery of a check is sent without a read",
+        "shared/planning.py",
+        "sent_before = {task_of(command) for command in repeated}",
+        "sent_before: set[Task] = set()",
+        IN_DOUBT,
     ),
 )
 

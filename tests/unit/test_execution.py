@@ -186,6 +186,30 @@ def test_a_call_that_expires_between_two_tries_is_not_sent_again_or_waited_for()
     assert huawei.clock.slept == [FIRST_WAIT]
 
 
+def test_what_expires_while_it_waits_for_its_turn_is_dropped_and_the_rest_of_its_call_is_sent() -> None:
+    huawei = Huawei()
+    huawei.answer({"d9": Finding(V.UNFINISHED, "APIGW.0308", "slow down", retry_after=5.0, throttled=True)})
+    call = Stop(BATCH, ("d0", "d1"), (NOW + timedelta(seconds=3), LATER))
+    found = run(huawei, stop("d9"), call)
+    assert [each.targets for each in huawei.calls if isinstance(each, Stop)] == [("d9",), ("d9",), ("d1",)]
+    assert verdicts(found.named[BATCH]) == {"d9": V.TAKEN, "d0": V.UNFINISHED, "d1": V.TAKEN}
+    assert found.named[BATCH]["d0"].was_asked is False
+
+    huawei = Huawei()
+    pace = huawei.clock.pace(1)
+    turn = pace.begin(huawei.clock.deadline())
+    assert turn is not None
+    pace.end(turn, huawei.clock.deadline(), throttled=True, retry_after=5.0)  # so that all wait
+    found = execute(
+        Plan((call,), {}),
+        service=huawei,
+        pace=pace,
+        deadline=huawei.clock.deadline(),
+        patience=huawei.clock.patience(),
+    )
+    assert [each.targets for each in huawei.calls if isinstance(each, Stop)] == [("d1",)]
+
+
 def test_a_stop_of_all_is_tried_again_as_a_whole() -> None:
     huawei = Huawei(2)
     huawei.answer({"*": PASSING})
