@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, assert_never
 
 from shared.commands import Command, InvalidCommand, read_command
-from shared.envelopes import payload_of, read_delivery
+from shared.envelopes import open_envelope, read_delivery
 from shared.execution import Service, execute
 from shared.planning import plan
 from shared.publishing import FAILURE_REASON, Parcel, Publisher, before_publishing, dead_letter, remainder_message
@@ -104,17 +104,19 @@ class Deliveries:
         now = self._patience.now()
         parcels: list[Parcel] = []
         accepted: dict[Incoming, Accepted] = {}
-        for message in messages:
+        for queued in messages:
+            message = queued
             try:
+                payload, sent_at = open_envelope(queued)
+                message = queued._replace(sent_at=sent_at)  # a dead letter is as old as its sender says
                 command = read_command(
-                    payload_of(message),
-                    defaults=self._settings.defaults(command_id=message.message_id, requested_at=message.sent_at),
+                    payload, defaults=self._settings.defaults(command_id=message.message_id, requested_at=sent_at)
                 )
                 self._settings.guard(command)
                 if not command.has_expired(now):
                     accepted[message] = Accepted(command, is_late=False)
-                elif message.is_repeat and command.attempt == 1 and message.sent_at < command.expires_at:
-                    # It was in force before, so it may have been carried out in part: nobody can say nothing was sent.
+                elif queued.is_repeat and queued.sent_at < command.expires_at:
+                    # It was valid in SQS before, so an earlier delivery may have carried it out.
                     accepted[message] = Accepted(command, is_late=True)
                 else:
                     parcels.append(self._parcel(message, expire(command, now=now)))

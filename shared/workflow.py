@@ -207,8 +207,11 @@ def _guard_size(command: Command) -> None:
 
     With `confirm` a remainder names most targets twice: those that are left, and those of them that are only to be
     read. It would be too late to find that out when it is handed back. Names that are larger than a state by themselves
-    did not come from a state machine.
+    did not come from a state machine. A remainder is let through: it was handed back, and what follows is no larger
+    than what was allowed for the whole.
     """
+    if command.was_begun:
+        return
     asked = command.asked
     names = sum(map(len, asked))
     limit = LARGEST_STATE if names + len(asked) * len('"",') <= LARGEST_STATE else LARGEST_RESPONSE

@@ -255,8 +255,10 @@ def client_over(
     )
 
 
-def delivery(*bodies: str | Mapping[str, Any], ids: Iterable[str] = (), sent_at: datetime = NOW) -> dict[str, Any]:
-    """Give an SQS delivery of these bodies, with message ids m-0, m-1, …"""
+def delivery(
+    *bodies: str | Mapping[str, Any], ids: Iterable[str] = (), sent_at: datetime = NOW, receives: int = 1
+) -> dict[str, Any]:
+    """Return an SQS delivery of these bodies, the `receives`-th of each, with message ids m-0, m-1, …"""
     named = list(ids) or [f"m-{number}" for number in range(len(bodies))]
     return {
         "Records": [
@@ -264,7 +266,10 @@ def delivery(*bodies: str | Mapping[str, Any], ids: Iterable[str] = (), sent_at:
                 "messageId": message_id,
                 "receiptHandle": "r",
                 "body": body if isinstance(body, str) else json.dumps(body),
-                "attributes": {"SentTimestamp": str(int(sent_at.timestamp() * 1000)), "ApproximateReceiveCount": "1"},
+                "attributes": {
+                    "SentTimestamp": str(int(sent_at.timestamp() * 1000)),
+                    "ApproximateReceiveCount": str(receives),
+                },
                 "messageAttributes": {},
                 "md5OfBody": "0",
                 "eventSource": "aws:sqs",

@@ -39,6 +39,7 @@ DELIVERIES: Final = ("tests/unit/test_deliveries.py",)
 EXECUTION: Final = ("tests/unit/test_execution.py",)
 PACE: Final = ("tests/unit/test_pace.py", "tests/unit/test_quota.py")
 COMMANDS: Final = ("tests/unit/test_commands.py",)
+REDRIVE: Final = ("tests/unit/test_redrive.py",)
 CONFIRM: Final = ("tests/unit/test_confirmed_stops.py",)
 SWEEP: Final = ("tests/unit/test_staleness.py", "tests/unit/test_sightings.py", "tests/unit/test_sweeping.py")
 LISTS: Final = ("tests/unit/test_task_lists.py",)
@@ -79,6 +80,20 @@ MUTANTS: Final = (
         "tally=outcomes[-1].tally if outcomes else command.tally,",
         "tally=command.tally,",
         SETTLEMENT,
+    ),
+    Mutant(
+        "1 conservation: a rejected remainder forgets the tally",
+        "shared/settlement.py",
+        "tally=known.tally,",
+        "tally=None,",
+        DELIVERIES,
+    ),
+    Mutant(
+        "1 conservation: an invalid remainder forgets the tally",
+        "shared/commands.py",
+        '**good, "tally": _tally(filled)}',
+        "**good}",
+        COMMANDS,
     ),
     Mutant(
         "1 conservation: two final events",
@@ -160,8 +175,15 @@ MUTANTS: Final = (
     Mutant(
         "3 the ALLOW_STOP_ALL guard is open",
         "shared/settings.py",
-        "command.all_targets and not self.lets_stop_all",
-        "command.all_targets and False",
+        "if stops_all and not self.lets_stop_all:",
+        "if False:",
+        DELIVERIES,
+    ),
+    Mutant(
+        "3 the ALLOW_STOP_ALL guard refuses what is only read",
+        "shared/settings.py",
+        " and command.all_targets and not command.awaiting",
+        " and command.all_targets",
         DELIVERIES,
     ),
     Mutant(
@@ -308,9 +330,86 @@ MUTANTS: Final = (
     Mutant(
         "expiry: a repeat that may have been carried out says that nothing was sent",
         "shared/deliveries.py",
-        "elif message.is_repeat and",
+        "elif queued.is_repeat and",
         "elif False and",
         DELIVERIES,
+    ),
+    Mutant(
+        "expiry: only the repeat of a first attempt is read back",
+        "shared/deliveries.py",
+        "elif queued.is_repeat and",
+        "elif queued.is_repeat and command.attempt == 1 and",
+        MATRIX,
+    ),
+    Mutant(
+        "expiry: a late repeat is refused for a read that was refused",
+        "shared/settlement.py",
+        "    Verdict.REFUSED: Unfinished.TO_STOP,  # the read was refused, not the stop\n",
+        "",
+        ("tests/unit/test_settlement.py",),
+    ),
+    Mutant(
+        "expiry: what was awaited is to be stopped again",
+        "shared/settlement.py",
+        "target: (Unfinished.AWAITING if target in awaiting else Unfinished.TO_STOP, None)",
+        "target: (Unfinished.TO_STOP, None)",
+        SETTLEMENT,
+    ),
+    Mutant(
+        "expiry: a command may say that it was requested in the future",
+        "shared/commands.py",
+        "if command.requested_at - defaults.requested_at > MOST_AHEAD:",
+        "if False:",
+        COMMANDS,
+    ),
+    Mutant(
+        "expiry: a replayed command is new",
+        "shared/envelopes.py",
+        "return min(message.sent_at, read_instant(envelope[name]))",
+        "return max(message.sent_at, read_instant(envelope[name]))",
+        ("tests/unit/test_envelopes.py",),
+    ),
+    Mutant(
+        "expiry: a dead letter is as young as the last hop of its command",
+        "shared/deliveries.py",
+        "message = queued._replace(sent_at=sent_at)",
+        "message = queued",
+        DELIVERIES,
+    ),
+    Mutant(
+        "expiry: redrive takes a replayed command for a new one",
+        "local/redrive.py",
+        "message = message._replace(sent_at=sent_at)",
+        "sent_at = message.sent_at",
+        REDRIVE,
+    ),
+    Mutant(
+        "17 place: a remainder is carried out in the configured instance",
+        "shared/commands.py",
+        'is_from_the_service = payload.keys() >= {"attempt", "project_id"}',
+        "is_from_the_service = False",
+        DELIVERIES,
+    ),
+    Mutant(
+        "17 place: a first attempt does not say that the service wrote it",
+        "shared/commands.py",
+        "attempt: int = Field(ge=1, le=1_000_000)",
+        "attempt: int = Field(1, ge=1, le=1_000_000)",
+        COMMANDS,
+    ),
+    Mutant(
+        "17 place: a sweep's command is carried out in the queue function's instance",
+        "shared/sweeps.py",
+        '        "attempt": 1,  #',
+        "        #",
+        SWEEP,
+    ),
+    Mutant(
+        "17 place: a renewed remainder is carried out in the configured instance",
+        "local/redrive.py",
+        'kept["attempt"] = 1',
+        'del kept["attempt"]',
+        REDRIVE,
     ),
     Mutant(
         "confirmation: what was taken at the last attempt is never read",
@@ -651,6 +750,13 @@ MUTANTS: Final = (
         WORKFLOW,
     ),
     Mutant(
+        "9 workflow: a remainder is refused for its size",
+        "shared/workflow.py",
+        "    if command.was_begun:\n        return\n",
+        "",
+        WORKFLOW,
+    ),
+    Mutant(
         "9 workflow: names in awaiting are not counted twice",
         "shared/workflow.py",
         "times = 2 if command.confirm",
@@ -681,6 +787,20 @@ MUTANTS: Final = (
         "    Verdict.STOPPING: Unfinished.AWAITING,\n"
         "    Verdict.STOPPED: Result.STOPPED,",
         CONFIRM,
+    ),
+    Mutant(
+        "10 confirm: a late repeat takes Stopping for the end",
+        "shared/settlement.py",
+        "return (_OF_A_LATE_REPEAT_TO_CONFIRM if command.confirm else _OF_A_LATE_REPEAT)[state.verdict]",
+        "return _OF_A_LATE_REPEAT[state.verdict]",
+        DELIVERIES,
+    ),
+    Mutant(
+        "10 confirm: an end that nothing was read of says nothing about it",
+        "shared/settlement.py",
+        "return False if known.confirm else None",
+        "return None",
+        SETTLEMENT,
     ),
     Mutant(
         "10 confirm: a remainder leaves it to the default",

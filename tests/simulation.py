@@ -23,7 +23,7 @@ from shared.huawei.codearts_check import CodeArtsCheck
 from shared.huawei.credentials import Credentials, FixedCredentials
 from shared.huawei.iotda import IoTDA
 from shared.publishing import Publisher
-from tests.fakes import ENVIRONMENT, Clock, settings_of
+from tests.fakes import ENVIRONMENT, NOW, Clock, settings_of
 from tests.quiet import NoDefects
 
 if TYPE_CHECKING:
@@ -120,10 +120,11 @@ class SimulatedAws:
 
 @dataclass
 class Waiting:
-    """A message in the queue. `visible_at`: seconds on the clock."""
+    """A message in the queue. `sent_at`, `visible_at`: seconds on the clock."""
 
     message_id: str
     body: str
+    sent_at: float
     visible_at: float
     receives: int = 0
 
@@ -180,7 +181,7 @@ class Simulation:
         """Put a message into the queue; gives its message id."""
         message_id = f"m-{next(self._numbers)}"
         text = body if isinstance(body, str) else json.dumps(body)
-        self.queue.append(Waiting(message_id, text, self.clock.seconds))
+        self.queue.append(Waiting(message_id, text, self.clock.seconds, self.clock.seconds))
         return message_id
 
     @property
@@ -195,7 +196,6 @@ class Simulation:
             message.receives += 1
             if message.receives > 1 and message.body.startswith("{"):
                 self.repeats_of[json.loads(message.body).get("command_id", message.message_id)] += 1
-        sent_at = str(int(self.clock.now().timestamp() * 1000))
         event = {
             "Records": [
                 {
@@ -203,7 +203,7 @@ class Simulation:
                     "body": message.body,
                     "eventSource": "aws:sqs",
                     "attributes": {
-                        "SentTimestamp": sent_at,
+                        "SentTimestamp": str(int((NOW.timestamp() + message.sent_at) * 1000)),
                         "ApproximateReceiveCount": str(message.receives),
                     },
                 }
@@ -231,8 +231,9 @@ class Simulation:
                 self.acknowledged.append(message.message_id)
         remainders = self.aws.sent.get(ENVIRONMENT["COMMAND_QUEUE_URL"], [])
         for remainder in remainders:
-            visible_at = self.clock.seconds + remainder.delay_seconds
-            self.queue.append(Waiting(f"r-{next(self._numbers)}", remainder.body, visible_at))
+            now = self.clock.seconds
+            name = f"r-{next(self._numbers)}"
+            self.queue.append(Waiting(name, remainder.body, now, now + remainder.delay_seconds))
         remainders.clear()
 
     def run_out(self, *, most: int = 400) -> int:

@@ -108,6 +108,7 @@ def test_a_thousand_one_target_messages_of_one_batch_are_ten_calls() -> None:
             requested_at=NOW,
             expires_at=NOW + timedelta(hours=1),
             confirm=False,
+            attempt=1,
         )
         for number in range(1000)
     ]
