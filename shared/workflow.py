@@ -176,7 +176,7 @@ class Workflow:
     def _execute(self, command: Command, deadline: Deadline) -> Findings:
         paced = self._check_tasks if isinstance(command, StopTask) else self._batch_tasks
         findings = execute(
-            plan((command,)),
+            plan((), repeats=(command,)),  # the caller may call again with the same input, and nothing tells
             service=paced.service,
             pace=paced.pace,
             deadline=before_publishing(deadline, targets=len(command.asked)),

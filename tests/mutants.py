@@ -1260,6 +1260,13 @@ MUTANTS: Final = (
         IN_DOUBT,
     ),
     Mutant(
+        "21 in doubt: a direct call with the same input is sent without a read",
+        "shared/workflow.py",
+        "plan((), repeats=(command,)),",
+        "plan((command,)),",
+        WORKFLOW,
+    ),
+    Mutant(
         "21 in doubt: the remainder of a check is sent without a read",
         "shared/planning.py",
         "if command.attempt > 1:",

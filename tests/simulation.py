@@ -57,16 +57,25 @@ class Boundary(Enum):
 class CloudHttp:
     """`shared.http.Http` with the stand-in at the other end and a told clock in between."""
 
-    def __init__(self, cloud: Cloud, clock: Clock, reach: Callable[[Boundary], None]) -> None:
+    def __init__(
+        self,
+        cloud: Cloud,
+        clock: Clock,
+        reach: Callable[[Boundary], None],
+        fail: Callable[[], NoAnswer | None] = lambda: None,
+    ) -> None:
         self._cloud = cloud
         self._clock = clock
         self._reach = reach
+        self._fail = fail
 
     def send(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout: float
     ) -> Response:
         assert timeout > 0
         self._reach(Boundary.BEFORE_A_CALL)
+        if error := self._fail():
+            raise error
         parts = urlsplit(url)
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         reply = self._cloud.handle(
@@ -137,6 +146,8 @@ class Simulation:
         self.cloud = Cloud(scenario, clock=lambda: self.clock.now().timestamp())
         self.kill_at: Boundary | None = None
         self.spoilt: Callable[[], str | None] = lambda: None
+        self.connection_fails: Callable[[], NoAnswer | None] = lambda: None
+        """Says of each request to Huawei Cloud with which error it never gets there, if so."""
         self.aws = SimulatedAws(self._reach, lambda: self.spoilt())  # noqa: PLW0108 - a test exchanges it
         self.queue: list[Waiting] = []
         self.acknowledged: list[str] = []
@@ -151,7 +162,7 @@ class Simulation:
     def _start(self) -> None:
         """Begin a cold process: what a killed one knew is gone."""
         key = AccessKey()
-        http: HttpSender = CloudHttp(self.cloud, self.clock, self._reach)
+        http: HttpSender = CloudHttp(self.cloud, self.clock, self._reach, lambda: self.connection_fails())  # noqa: PLW0108
         is_iotda = self.kind == "stop_targets"
         client = HuaweiClient(
             http=http,

@@ -15,7 +15,8 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from local.huawei import AccessKey, BatchTask, CheckTask, Fault, Scenario, Settings
+from local.huawei import PROJECT_ID, AccessKey, BatchTask, CheckTask, Fault, Scenario, Settings
+from shared.http import NoAnswer
 from shared.outcomes import to_rfc3339
 from tests.fakes import NOW
 from tests.simulation import FINAL, Boundary, Simulation
@@ -41,6 +42,27 @@ CHECKS: Final[dict[str, CheckStatus]] = {
 
 RUNS: Final = {"Processing", "checking"}
 
+ODD: Final = DEVICES[-1]
+"""Of no task, and so odd that Huawei may refuse each call that names it."""
+ELSEWHERE: Final = tuple(f"e{number}" for number in range(30))
+"""Devices of a project of its own, which may refuse the key."""
+OTHER_TASK: Final = "abc"
+OTHER_PROJECT: Final = "p-2"
+
+
+def _answer(status: int, code: str) -> dict[str, Any]:
+    return {"kind": "answer", "status": status, "body": {"error_code": code, "error_msg": "said"}}
+
+
+REFUSED_ELSEWHERE: Final[dict[str, Any]] = {**_answer(401, "APIGW.0301"), "task_id": OTHER_TASK}
+
+# Each time an error, or `None` for a request that gets there.
+CONNECTION_ERRORS: Final = {
+    "well": None,
+    "a kept connection was dead": NoAnswer("connection reset"),
+    "nobody listens": NoAnswer("connection refused", was_sent=False),
+}
+
 HUAWEI_FAULTS: Final[dict[str, dict[str, Any]]] = {
     "429": {"kind": "throttle_429"},
     "429 with Retry-After": {"kind": "throttle_429", "retry_after": 7},
@@ -61,6 +83,14 @@ HUAWEI_FAULTS: Final[dict[str, dict[str, Any]]] = {
     "a target missing": {"kind": "target_missing", "operation": "stop_batch_task"},
     "a target failing": {"kind": "target_failure", "operation": "stop_batch_task"},
     "credentials refused": {"kind": "unauthorized"},
+    "back end time-out": _answer(504, "APIGW.0201"),
+    "taken, then a back end time-out": {**_answer(504, "APIGW.0201"), "handled": True},
+    "changed by another request": _answer(409, "IOTDA.014299"),
+    "account frozen": _answer(405, "APIGW.0502"),
+    # The whole call, for one odd target, in the words of a malformed request and of a target that is not in the task.
+    "call refused": {**_answer(400, "IOTDA.000006"), "operation": "stop_batch_task", "target": ODD},
+    "call refused as one target": {**_answer(400, "IOTDA.014219"), "operation": "stop_batch_task", "target": ODD},
+    "elsewhere refused": REFUSED_ELSEWHERE,
 }
 
 
@@ -106,6 +136,11 @@ class FaultMatrix(RuleBasedStateMachine):
         left = iter(fates)
         self.simulation.spoilt = lambda: next(left, None)
 
+    @rule(names=st.lists(st.sampled_from(sorted(CONNECTION_ERRORS)), max_size=12))
+    def let_connections_fail(self, names: list[str]) -> None:
+        left = iter(names)
+        self.simulation.connection_fails = lambda: CONNECTION_ERRORS[next(left, "well")]
+
     @rule(boundary=st.sampled_from(Boundary))
     def have_the_process_killed(self, boundary: Boundary) -> None:
         self.simulation.kill_at = boundary
@@ -120,6 +155,13 @@ class FaultMatrix(RuleBasedStateMachine):
         again = data.draw(st.lists(st.sampled_from(batch), max_size=2, unique_by=id))
         self.simulation.deliver(batch, again=again)
 
+    def let_all_be_well(self) -> None:
+        """End all faults."""
+        self.simulation.cloud.set_faults()
+        self.simulation.spoilt = lambda: None
+        self.simulation.connection_fails = lambda: None
+        self.simulation.kill_at = None
+
     @invariant()
     def no_call_breaks_huaweis_rules(self) -> None:
         if hasattr(self, "simulation"):
@@ -129,9 +171,7 @@ class FaultMatrix(RuleBasedStateMachine):
         if not hasattr(self, "simulation"):
             return
         simulation = self.simulation
-        simulation.cloud.set_faults()
-        simulation.spoilt = lambda: None
-        simulation.kill_at = None
+        self.let_all_be_well()
         simulation.run_out()
         simulation.clock.seconds += 60
         self._check_huawei()
@@ -204,15 +244,39 @@ class StopTargetsFaultMatrix(FaultMatrix):
 
     def new_simulation(self, lag: float) -> Simulation:
         subtasks = dict.fromkeys(RUNNING, "Processing") | dict.fromkeys(ENDED, "Success")
+        elsewhere = BatchTask(task_id=OTHER_TASK, project_id=OTHER_PROJECT, targets=ELSEWHERE)
         scenario = Scenario(
-            keys=(AccessKey(),),
-            batch_tasks=(BatchTask(task_id=TASK, subtasks=subtasks),),
+            keys=(AccessKey(projects=(PROJECT_ID, OTHER_PROJECT)),),
+            batch_tasks=(BatchTask(task_id=TASK, subtasks=subtasks), elsewhere),
             settings=Settings(stop_seconds=lag),
         )
         return Simulation("stop_targets", scenario=scenario, MAX_ATTEMPTS="3")  # or hardly a run would give up
 
     def states(self) -> dict[str, str]:
-        return dict(self.simulation.cloud.subtasks(TASK))
+        cloud = self.simulation.cloud
+        return {**cloud.subtasks(TASK), **cloud.subtasks(OTHER_TASK)}
+
+    @rule(start=st.integers(0, 20), length=st.integers(1, 10), confirm=st.booleans(), dry_run=st.booleans())
+    def stop_elsewhere(self, *, start: int, length: int, confirm: bool, dry_run: bool) -> None:
+        targets = ELSEWHERE[start : start + length]
+        where = {"command": "stop_targets", "task_id": OTHER_TASK, "project_id": OTHER_PROJECT}
+        self.send({**where, "targets": targets, "confirm": confirm, "dry_run": dry_run}, targets)
+
+    @precondition(lambda self: self.simulation.queue)
+    @rule()
+    def deliver_while_the_other_project_refuses_the_key(self) -> None:
+        """Its commands go back, whatever the process knew of the key; all others are carried out."""
+        simulation = self.simulation
+        self.let_all_be_well()
+        simulation.cloud.set_faults(Fault.model_validate(REFUSED_ELSEWHERE))
+        batch = simulation.visible[:10]
+        refused = len([record for record in simulation.cloud.log() if record.status == 401])
+        if batch:
+            simulation.deliver(batch)
+        kept = [message for message in batch if message in simulation.queue]
+        assert all(OTHER_PROJECT in message.body for message in kept)
+        assert len([record for record in simulation.cloud.log() if record.status == 401]) <= refused + 1
+        simulation.cloud.set_faults()
 
     @rule(
         start=st.integers(0, len(DEVICES) - 1),
@@ -262,9 +326,7 @@ class LateRepeats(FaultMatrix):
         message = data.draw(st.sampled_from(self.repeats()))
         body = json.loads(message.body)
         simulation = self.simulation
-        simulation.cloud.set_faults()
-        simulation.spoilt = lambda: None
-        simulation.kill_at = None
+        self.let_all_be_well()
         simulation.clock.seconds = max(simulation.clock.seconds + 60, message.visible_at, _expires_at(message) + 1)
         told, calls = len(simulation.aws.events), self.stops()
         simulation.deliver([message])

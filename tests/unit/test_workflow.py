@@ -707,3 +707,18 @@ def test_each_service_has_its_own_pace() -> None:
     before = world.clock.seconds
     assert world.call(stop("d0"))["status"] == "succeeded"
     assert world.clock.seconds == before
+
+
+def test_a_check_whose_stop_is_in_doubt_is_read_before_a_retry_with_the_same_input_stops_it() -> None:
+    """The stop was taken, its answer and all reads are lost; the caller calls again, as it is told to."""
+    world = World()
+    in_doubt, unread = Finding(Verdict.IN_DOUBT, error_msg="read timed out"), Finding(Verdict.UNFINISHED)
+    world.checks.disturb = lambda asked: {CHECK.task_id: unread if isinstance(asked, tuple) else in_doubt}
+    world.checks.states[CHECK][CHECK.task_id] = Verdict.RUNS
+    with pytest.raises(HuaweiUnavailable):
+        world.call(CHECK_COMMAND)
+    stops = len(world.checks.calls)
+    world.checks.disturb = lambda _: {}
+    world.checks.states[CHECK][CHECK.task_id] = Verdict.STOPPED
+    assert world.call(CHECK_COMMAND)["tally"]["already_ended"] == 1
+    assert len(world.checks.calls) == stops
