@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -79,11 +80,10 @@ def test_the_command_is_named_by_the_execution_and_dated_by_its_start(world: Wor
 
 def test_what_the_input_says_itself_wins(world: World) -> None:
     world.huawei.add(BatchTask(task_id="a2", targets=("d1",)))
-    said = stop(
-        "a2", "d1", command_id="mine", requested_at="2026-11-24T03:00:00.000Z", expires_at="2100-01-01T00:00:00Z"
-    )
+    requested_at = to_rfc3339(datetime.now(UTC) - timedelta(hours=5))
+    said = stop("a2", "d1", command_id="mine", requested_at=requested_at, expires_at="2100-01-01T00:00:00Z")
     run = world.stack.run_workflow(said | {"confirm": False})
-    assert (run.output["command_id"], run.output["requested_at"]) == ("mine", "2026-11-24T03:00:00.000Z")
+    assert (run.output["command_id"], run.output["requested_at"]) == ("mine", requested_at)
     assert run.output["confirmed"] is None
 
 

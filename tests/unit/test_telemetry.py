@@ -432,6 +432,7 @@ def test_a_commands_id_finds_its_whole_story_across_functions_and_attempts(world
             "expires_at": "2026-11-23T09:49:05Z",
             "task_id": "t1",
             "confirm": True,
+            "attempt": 1,
         }
     )
     again = task.left(to_stop=(), awaiting=("t1",), attempt=2, tally=Tally())
