@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 import urllib3
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager, exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.util import SKIP_HEADER, make_headers
+from urllib3.util import SKIP_HEADER, Retry, make_headers
 
 from shared.proxies import DIRECT
 
@@ -56,6 +56,7 @@ _MAX_BYTES_AROUND: Final = 1024 * 1024
 """Of all that is no body: headers, what comes before them, the sizes of chunks, trailers."""
 
 _BUFFER: Final = 65_536
+_NO_RETRIES: Final = Retry(total=False, redirect=False)
 
 _URL: Final = re.compile(
     r"""(?P<scheme>https?)://
@@ -67,7 +68,7 @@ _URL: Final = re.compile(
 _PORTS: Final = {"http": 80, "https": 443}
 _LAST_PORT: Final = 65_535
 _HEADER_VALUE: Final = re.compile(r"[\t -~]*")
-_ENCODINGS: Final = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
+_ENCODINGS: Final = frozenset({"identity", "gzip", "x-gzip", "deflate"})
 """What urllib3 undoes without a further library; it would hand on any other as it came."""
 _BODILESS: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
@@ -124,17 +125,16 @@ class Http:
         """
         must_end = time.monotonic() + timeout
         origin, target = _address(url)
-        sent_headers = _headers(headers)
+        head = _headers(headers, body)
         host = self._hosts.get(origin) or self._hosts.setdefault(origin, self._host(origin))
-        exchange = _Exchange(host, must_end)
+        exchange = _Exchange(host, must_end, body or b"")
         token = _EXCHANGE.set(exchange)
         try:
             response = host.pool.urlopen(
                 method,
                 host.prefix + target,
-                body=body,
-                headers=sent_headers,
-                retries=False,
+                headers=head,
+                retries=_NO_RETRIES,
                 redirect=False,
                 assert_same_host=False,  # checked here: of a proxy that forwards, the pool is the proxy's
                 pool_timeout=cast("int", timeout),  # urllib3 annotates it so and hands it to a queue
@@ -234,12 +234,13 @@ def _address(url: str) -> tuple[_Origin, str]:
     return _Origin(scheme, host.strip("[]"), port, name), parts["target"] or "/"
 
 
-def _headers(headers: Mapping[str, str]) -> dict[str, str]:
+def _headers(headers: Mapping[str, str], body: bytes | None) -> dict[str, str]:
     if not _HEADER_VALUE.fullmatch("".join(headers.values())):
         wrong = next(name for name, value in headers.items() if not _HEADER_VALUE.fullmatch(value))
         # The value is not printed: it may be a secret.
         raise ValueError(f"the value of the header {wrong} holds a character that no header may hold")
-    return {"User-Agent": SKIP_HEADER, **headers}
+    length = {} if body is None else {"Content-Length": str(len(body))}
+    return {"User-Agent": SKIP_HEADER, **length, **headers}
 
 
 def _read(response: BaseHTTPResponse) -> Response:
@@ -250,10 +251,12 @@ def _read(response: BaseHTTPResponse) -> Response:
         ):  # http.client passes over 100 only; the answer proper would be the next one's
             raise exceptions.ProtocolError(f"status {response.status}, and no answer to what was asked")
         headers = {name.lower(): value for name, value in response.headers.itermerged()}
-        if (encoding := headers.get("content-encoding", "").lower()) not in _ENCODINGS:
+        encoding = headers.get("content-encoding", "identity").lower()
+        if encoding not in _ENCODINGS:
             raise exceptions.DecodeError(f"answer in the unknown encoding {encoding[:40]!r}")
         try:
-            body = response.read(MAX_BODY_BYTES + 1, decode_content=True)
+            # What comes is bounded by the stream itself; what it is inflated to, here.
+            body = response.read(None if encoding == "identity" else MAX_BODY_BYTES + 1)
         except ValueError as error:  # http.client, of a chunk of negative size
             raise exceptions.ProtocolError("no chunk") from error
         if len(body) > MAX_BODY_BYTES:
@@ -286,9 +289,10 @@ class _Host:
 class _Exchange:
     """What a connection must know of the request that it carries, and find out about it."""
 
-    def __init__(self, host: _Host, must_end: float) -> None:
+    def __init__(self, host: _Host, must_end: float, body: bytes) -> None:
         self.host = host
         self.must_end = must_end
+        self.body = body
         self.is_reused = True
         self.was_sent = False
 
@@ -362,7 +366,10 @@ class _Connection(HTTPConnection):
         if self.sock is None:
             self.connect()
         if not self._is_connecting:
-            _EXCHANGE.get().was_sent = True
+            exchange = _EXCHANGE.get()
+            exchange.was_sent = True
+            # urllib3 would send it after the headers, in a packet of its own.
+            data, exchange.body = data + exchange.body, b""
         for start in range(0, len(data), _BUFFER):  # TLS would give each record of a long body all of the time
             self.sock.settimeout(self.left())
             self.sock.sendall(memoryview(data)[start : start + _BUFFER])

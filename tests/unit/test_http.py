@@ -350,12 +350,12 @@ def test_a_kept_connection_that_is_closed_while_the_request_is_on_its_way_is_no_
 
 def test_a_connection_left_half_read_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(our_http, "MAX_BODY_BYTES", 100_000)
-    with serving(answering(whole(bytes(1_000_000)), whole(b"2"))) as server:
+    with serving(answering(whole(bytes(3_000_000)), whole(b"2"))) as server:
         http = Http(connections=1)
         with pytest.raises(NoAnswer):
             get(http, f"{server.url}/1")
         monkeypatch.undo()
-        assert len(get(http, f"{server.url}/2").body) == 1_000_000
+        assert len(get(http, f"{server.url}/2").body) == 3_000_000
     assert server.asked == [["GET /1"], ["GET /2"]]
 
 
