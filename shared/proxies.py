@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PROXY: Final = re.compile(
     r"""(?:(?P<scheme>https?)://)?
-        (?:(?P<login>[!-~]*)@)?
+        (?:(?P<login>[!-.0-~]*)@)?
         (?P<host>[A-Z0-9_-]{1,63}(?:\.[A-Z0-9_-]{1,63})*|\[[0-9A-F:.]+])
         (?P<port>:[0-9]{1,5})?/?""",
     re.VERBOSE | re.IGNORECASE | re.ASCII,
