@@ -15,6 +15,7 @@ import re
 import socket
 import ssl
 import time
+from base64 import b64encode
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 import urllib3
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager, exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.util import SKIP_HEADER, Retry, make_headers
+from urllib3.util import SKIP_HEADER, Retry
 
 from shared.proxies import DIRECT
 
@@ -159,9 +160,11 @@ class Http:
     def _manager(self, proxy: Proxy | None) -> PoolManager:
         if proxy is None:
             return PoolManager(maxsize=self._connections, block=True, timeout=CONNECT_TIMEOUT, ssl_context=self._trust)
+        # Not urllib3's make_headers, which fails for a password beyond Latin-1.
+        login = {"Proxy-Authorization": f"Basic {b64encode(proxy.login.encode()).decode()}"} if proxy.login else None
         return ProxyManager(
             proxy.url,
-            proxy_headers=make_headers(proxy_basic_auth=proxy.login) if proxy.login else None,
+            proxy_headers=login,
             proxy_ssl_context=self._trust,
             maxsize=self._connections,
             block=True,
@@ -352,8 +355,12 @@ class _Connection(HTTPConnection):
 
     def _reached(self, address: tuple[str, int]) -> socket.socket:
         reached = socket.create_connection(address, timeout=self.left())
-        reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        reached.settimeout(self.left())  # for TLS
+        try:
+            reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            reached.settimeout(self.left())  # for TLS
+        except BaseException:
+            reached.close()
+            raise
         return reached
 
     def left(self) -> float:

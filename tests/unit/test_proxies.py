@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROXY = Proxy("http://proxy.example:3128", None)
-LOGIN = "squid:pass%40word"  # pragma: allowlist secret - opens nothing
+LOGIN = "squid:pass%40word%E2%82%AC"  # pragma: allowlist secret - opens nothing
 
 
 # Reading the variables
@@ -43,7 +43,7 @@ LOGIN = "squid:pass%40word"  # pragma: allowlist secret - opens nothing
         ({"HTTPS_PROXY": "HTTP://Proxy.Example:3128"}, PROXY, None),
         ({"HTTPS_PROXY": "http://proxy.example"}, Proxy("http://proxy.example", None), None),
         ({"HTTPS_PROXY": "https://[2001:db8::1]:443"}, Proxy("https://[2001:db8::1]:443", None), None),
-        ({"HTTPS_PROXY": f"http://{LOGIN}@proxy.example:3128"}, Proxy(PROXY.url, "squid:pass@word"), None),
+        ({"HTTPS_PROXY": f"http://{LOGIN}@proxy.example:3128"}, Proxy(PROXY.url, "squid:pass@word€"), None),
     ],
 )  # fmt: skip
 def test_the_variables_are_read_as_curl_reads_them(
@@ -183,7 +183,7 @@ def test_a_request_by_https_goes_through_a_tunnel_of_the_proxy_and_keeps_it(sche
     assert server.asked == [["GET /1", "GET /2"]]
     (head,) = proxy.heads
     assert head.startswith("CONNECT huawei.example:443 HTTP/1.1\r\n")
-    login = base64.b64encode(b"squid:pass@word").decode()
+    login = base64.b64encode("squid:pass@word€".encode()).decode()
     assert f"proxy-authorization: basic {login}\r\n".lower() in head.lower()
     assert "s3cr3t" not in head, "the proxy sees nothing of a request but its host"
 
