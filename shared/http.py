@@ -249,12 +249,11 @@ def _headers(headers: Mapping[str, str], body: bytes | None) -> dict[str, str]:
 def _read(response: BaseHTTPResponse) -> Response:
     """Read an answer to its end; the connection goes back to its pool, closed unless that end was reached."""
     try:
-        if (
-            response.status < HTTPStatus.OK
-        ):  # http.client passes over 100 only; the answer proper would be the next one's
+        # http.client skips 100 only, and would leave the answer proper to the next request.
+        if response.status < HTTPStatus.OK:
             raise exceptions.ProtocolError(f"status {response.status}, and no answer to what was asked")
         headers = {name.lower(): value for name, value in response.headers.itermerged()}
-        encoding = headers.get("content-encoding", "identity").lower()
+        encoding = (headers.get("content-encoding") or "identity").lower()
         if encoding not in _ENCODINGS:
             raise exceptions.DecodeError(f"answer in the unknown encoding {encoding[:40]!r}")
         try:
@@ -424,8 +423,8 @@ class _InTime(io.RawIOBase):
         super().__init__()
         self._connection = connection
         self._socket = sock
-        # Not the socket: of one that closes with its answer, only what `makefile` returns keeps it open until then.
-        self._raw = sock.makefile("rb", buffering=0)
+        # A connection that ends with its answer is closed before that is read; this file keeps its socket open.
+        self._file = sock.makefile("rb", buffering=0)
         self._most = MAX_BODY_BYTES + _MAX_BYTES_AROUND
         self.is_over = False
         """Whether the answer has been read: then nothing more is waited for."""
@@ -439,7 +438,7 @@ class _InTime(io.RawIOBase):
         if self.is_over:
             return 0
         self._socket.settimeout(self._connection.left())
-        received = self._raw.readinto(buffer) or 0
+        received = self._socket.recv_into(buffer)
         self._most -= received
         if self._most < 0:
             raise _too_long()
@@ -447,7 +446,7 @@ class _InTime(io.RawIOBase):
 
     def close(self) -> None:
         """Let go of the socket."""
-        self._raw.close()
+        self._file.close()
         super().close()
 
 
