@@ -37,10 +37,14 @@ PUBLISHED: Final = whole(json.dumps({"FailedEntryCount": 0, "Entries": [{"EventI
 
 
 class Nat:
-    """Keeps the connections of a burst and forgets all of them; new ones are served well."""
+    """Keeps the connections of a burst and forgets all of them; new ones are served well.
 
-    def __init__(self, *, in_flight: int, answer: bytes) -> None:
+    `state` answers those who read the progress of a check.
+    """
+
+    def __init__(self, *, in_flight: int, answer: bytes, state: bytes = b"") -> None:
         self._answer = answer
+        self._state = state
         self._all_are_in_flight = threading.Barrier(in_flight)
         self.has_forgotten = threading.Event()
         self.resets = 0
@@ -55,7 +59,8 @@ class Nat:
             server.hear(connection)
             if is_of_the_burst:
                 self._all_are_in_flight.wait(30)
-            connection.sendall(self._answer)
+            is_read = server.asked_on(connection)[-1].endswith("/progress")
+            connection.sendall(self._state if is_read else self._answer)
 
 
 def side_by_side(number: int, send: Callable[[], object]) -> None:
@@ -72,20 +77,23 @@ def asked_after(server: Server, burst: int) -> list[str]:
 
 @pytest.mark.parametrize("in_flight", [8, 64])
 def test_a_lone_stop_after_a_burst_whose_connections_died_reaches_huawei_at_the_second_try(in_flight: int) -> None:
-    nat, clock = Nat(in_flight=in_flight, answer=whole(b"null")), Clock()
+    nat = Nat(in_flight=in_flight, answer=whole(b"null"), state=whole(b'{"task_status": 0}'))
+    clock = Clock()
     with serving(nat.talk) as server:
         client = client_over(Http(connections=in_flight), endpoint=server.url)
         side_by_side(in_flight, lambda: client.request("GET", "/burst", deadline=clock.deadline()))
         assert len(server.asked) == in_flight
         nat.has_forgotten.set()
         found = execute(
-            Plan((Stop(CHECK, (CHECK.task_id,), NOW + timedelta(hours=1)),), {}),
+            Plan((Stop(CHECK, (CHECK.task_id,), (NOW + timedelta(hours=1),)),), {}),
             service=CodeArtsCheck(client),
             pace=clock.pace(in_flight),
             deadline=clock.deadline(),
             patience=clock.patience(),
         )
-        assert asked_after(server, in_flight) == [f"POST /v2/tasks/{CHECK.task_id}/stop"]
+        *read, stop = asked_after(server, in_flight)
+        assert stop == f"POST /v2/tasks/{CHECK.task_id}/stop"
+        assert set(read) == {f"GET /v2/tasks/{CHECK.task_id}/progress"}, "the lost stop may have arrived"
     assert found.named[CHECK][CHECK.task_id].verdict is Verdict.TAKEN
     assert nat.resets == 1
 
