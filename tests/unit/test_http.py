@@ -515,7 +515,7 @@ def test_whatever_urllib3_raises_comes_out_as_one_of_two_words(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(urllib3.HTTPConnectionPool, "urlopen", fail)
+    monkeypatch.setattr(urllib3.connection.HTTPConnection, "request", fail)
     with pytest.raises((NoAnswer, NoSuchHost)):
         get(Http(connections=1), "https://huawei.example/")
 
