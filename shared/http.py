@@ -14,13 +14,14 @@ import io
 import re
 import socket
 import ssl
+import threading
 import time
 from base64 import b64encode
 from contextlib import suppress
 from datetime import UTC
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import urllib3
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager, exceptions
@@ -108,7 +109,7 @@ class Http:
         self._proxies = proxies
         # One for all connections: to parse the trusted certificates takes 20 ms.
         self._trust = ssl.create_default_context(cafile=ca_bundle)
-        self._hosts: dict[_Origin, tuple[_Pool, _Host]] = {}
+        self._hosts: dict[_Origin, _Host] = {}
 
     def send(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout: float
@@ -123,27 +124,43 @@ class Http:
         the exceptions of urllib3, ssl or sockets. A header that no HTTP message may hold is a `ValueError`.
         """
         origin, target = _address(url)
-        head = _headers(headers, body)
-        pool, host = self._hosts.get(origin) or self._hosts.setdefault(origin, self._host(origin))
-        exchange = _Exchange(host, time.monotonic() + timeout, body or b"")
+        host = self._hosts.get(origin) or self._hosts.setdefault(origin, self._host(origin))
+        exchange = _Exchange(host, time.monotonic() + timeout)
+        _CURRENT.exchange = exchange
         try:
-            return pool.exchange(exchange, method, host.prefix + target, head)
+            response = host.pool.urlopen(
+                method,
+                host.prefix + target,
+                body=body,
+                headers=_checked(headers),
+                retries=False,
+                redirect=False,
+                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT, exchange.left()), read=exchange.left()),
+                pool_timeout=exchange.left(),  # type: ignore[arg-type] # any number will do
+                preload_content=False,
+                assert_same_host=not host.prefix,
+            )
+            return _read(response)
         except (exceptions.HTTPError, HTTPException, OSError) as error:
-            if exchange.was_sent and exchange.is_reused:
+            if exchange.is_reused:
                 host.distrusted += 1
             raise translate(error, was_sent=exchange.was_sent) from error
+        finally:
+            del _CURRENT.exchange
 
-    def _host(self, origin: _Origin) -> tuple[_Pool, _Host]:
+    def _host(self, origin: _Origin) -> _Host:
         proxy = self._proxies.of(origin.scheme, origin.host, origin.port)
         manager = self._manager(proxy)
         manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
-        pool = cast("_Pool", manager.connection_from_host(origin.host, origin.port, origin.scheme))
-        forwarded = proxy is not None and origin.scheme == "http"
-        return pool, _Host(prefix=f"http://{origin.name}" if forwarded else "")
+        is_forwarded = proxy is not None and origin.scheme == "http"
+        return _Host(
+            manager.connection_from_host(origin.host, origin.port, origin.scheme),
+            prefix=f"http://{origin.name}" if is_forwarded else "",
+        )
 
     def _manager(self, proxy: Proxy | None) -> PoolManager:
         if proxy is None:
-            return PoolManager(maxsize=self._connections, block=True, timeout=CONNECT_TIMEOUT, ssl_context=self._trust)
+            return PoolManager(maxsize=self._connections, block=True, ssl_context=self._trust)
         # Not urllib3's make_headers, which fails for a password beyond Latin-1.
         login = {"Proxy-Authorization": f"Basic {b64encode(proxy.login.encode()).decode()}"} if proxy.login else None
         return ProxyManager(
@@ -152,7 +169,6 @@ class Http:
             proxy_ssl_context=self._trust,
             maxsize=self._connections,
             block=True,
-            timeout=CONNECT_TIMEOUT,
             ssl_context=self._trust,
         )
 
@@ -221,17 +237,26 @@ def _address(url: str) -> tuple[_Origin, str]:
     return _Origin(scheme, host.strip("[]"), port, name), parts["target"] or "/"
 
 
-def _headers(headers: Mapping[str, str], body: bytes | None) -> dict[str, str]:
+def _checked(headers: Mapping[str, str]) -> dict[str, str]:
     if not _HEADER_VALUE.fullmatch("".join(headers.values())):
         wrong = next(name for name, value in headers.items() if not _HEADER_VALUE.fullmatch(value))
         # The value is not printed: it may be a secret.
         raise ValueError(f"the value of the header {wrong} holds a character that no header may hold")
-    length = {} if body is None else {"Content-Length": str(len(body))}
-    return {"User-Agent": SKIP_HEADER, **length, **headers}
+    return {"User-Agent": SKIP_HEADER, **headers}
 
 
 def _read(response: BaseHTTPResponse) -> Response:
-    """Read an answer to its end."""
+    """Read an answer to its end; close the connection if it has no clear one."""
+    try:
+        return _whole(response)
+    except BaseException:
+        response.close()
+        raise
+    finally:
+        response.release_conn()
+
+
+def _whole(response: BaseHTTPResponse) -> Response:
     # http.client skips 100 only, and would leave the answer proper to the next request.
     if response.status < HTTPStatus.OK:
         raise exceptions.ProtocolError(f"status {response.status}, and no answer to what was asked")
@@ -257,26 +282,27 @@ def _too_long() -> exceptions.ProtocolError:
 
 
 class _Host:
-    """What the connections to one host share; not their pool, since the last who holds that closes them.
+    """The pool of connections to one host.
 
     One that was opened before the last time the host was `distrusted` is not used again. `prefix` makes the target of a
     request absolute, as a proxy wants it that forwards.
     """
 
-    def __init__(self, *, prefix: str) -> None:
+    def __init__(self, pool: HTTPConnectionPool, *, prefix: str) -> None:
+        self.pool = pool
         self.prefix = prefix
         self.distrusted = 0
 
 
 class _Exchange:
-    """What a connection must know of the request that it carries, and find out about it."""
+    """What a connection must know of the request that it carries, and finds out about it."""
 
-    def __init__(self, host: _Host, must_end: float, body: bytes) -> None:
+    def __init__(self, host: _Host, must_end: float) -> None:
         self.host = host
         self.must_end = must_end
-        self.body = body
-        self.is_reused = True
+        self.is_reused = False
         self.was_sent = False
+        """Whether it had a connection, so that some of it may have been sent."""
 
     def left(self) -> float:
         """Return the seconds that are left; raises `TimeoutError` if there are none."""
@@ -286,11 +312,18 @@ class _Exchange:
         return left
 
 
-class _Connection(HTTPConnection):
-    """A connection of urllib3 that keeps to the deadline of its `exchange` and knows when it is used up."""
+class _Current(threading.local):
+    """The exchange of each thread: urllib3 chooses the connection itself, and lends it to one thread at a time."""
 
     exchange: _Exchange
-    _is_connecting = False
+
+
+_CURRENT: Final = _Current()
+
+
+class _Connection(HTTPConnection):
+    """A connection of urllib3 that keeps to the deadline of the current exchange and knows when it is used up."""
+
     has_surplus = False
     """Whether something was said beyond the last answer."""
     _distrusted = 0
@@ -301,23 +334,21 @@ class _Connection(HTTPConnection):
         """Whether this kept connection may carry another request; urllib3 closes and reopens it if not."""
         # The wall clock: the other may stand still while Lambda keeps the process frozen.
         idle = time.time() - self._used_at
-        return (
+        exchange = _CURRENT.exchange
+        exchange.is_reused = exchange.was_sent = (
             super().is_connected
             and not self.has_surplus
             and 0 <= idle <= MOST_IDLE
-            and self._distrusted == self.exchange.host.distrusted
+            and self._distrusted == exchange.host.distrusted
         )
+        return exchange.is_reused
 
     def connect(self) -> None:
         """Connect, through a proxy if need be, and by TLS."""
-        self.exchange.is_reused = False
         self.has_surplus = False
-        self._distrusted = self.exchange.host.distrusted
-        self._is_connecting = True
-        try:
-            super().connect()
-        finally:
-            self._is_connecting = False
+        self._distrusted = _CURRENT.exchange.host.distrusted
+        super().connect()
+        _CURRENT.exchange.was_sent = True
 
     def _new_conn(self) -> socket.socket:
         """Connect to the first address that can be reached; urllib3 would give each of them all of the time."""
@@ -329,31 +360,15 @@ class _Connection(HTTPConnection):
         return self._reached(last)
 
     def _reached(self, address: tuple[str, int]) -> socket.socket:
-        reached = socket.create_connection(address, timeout=self.left())
-        try:
-            reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            reached.settimeout(self.left())  # for TLS
-        except BaseException:
-            reached.close()
-            raise
+        reached = socket.create_connection(address, timeout=min(CONNECT_TIMEOUT, _CURRENT.exchange.left()))
+        reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return reached
 
-    def left(self) -> float:
-        """Return the seconds that are left for this step; raises `TimeoutError` if there are none."""
-        left = self.exchange.left()
-        return min(CONNECT_TIMEOUT, left) if self._is_connecting else left
-
-    def send(self, data: bytes) -> None:  # type: ignore[override] # of all that http.client sends, bytes are sent here
-        """Send all of `data`; of a request, not of what a proxy is asked beforehand, remember that it was."""
-        if self.sock is None:
-            self.connect()
-        if not self._is_connecting:
-            self.exchange.was_sent = True
-            # urllib3 would send it after the headers, in a packet of its own.
-            data, self.exchange.body = data + self.exchange.body, b""
-        for start in range(0, len(data), _BUFFER):  # TLS would give each record of a long body all of the time
-            self.sock.settimeout(self.left())
-            self.sock.sendall(memoryview(data)[start : start + _BUFFER])
+    def request(self, *args: Any, **named: Any) -> None:
+        """Send a request. What an earlier one left of its time is not the limit of this one."""
+        if self.sock is not None:
+            self.sock.settimeout(_CURRENT.exchange.left())
+        super().request(*args, **named)
 
     def response_class(  # type: ignore[override] # to http.client a class, to be called like this
         self, sock: socket.socket, *_: object, method: str | None = None
@@ -363,7 +378,8 @@ class _Connection(HTTPConnection):
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as in urllib3
         """Wait for an answer and read its headers."""
-        self.exchange.must_end = min(self.exchange.must_end, time.monotonic() + READ_TIMEOUT)
+        exchange = _CURRENT.exchange
+        exchange.must_end = min(exchange.must_end, time.monotonic() + READ_TIMEOUT)
         response = super().getresponse()
         self._used_at = time.time()
         return response
@@ -380,43 +396,10 @@ class _TlsConnection(_Connection, HTTPSConnection):
 
 
 class _Pool(HTTPConnectionPool):
-    """urllib3's pool, with one exchange in place of `urlopen`, whose retries and redirects are not wanted here.
-
-    They take 40 µs of CPU, a fifth of a request, even when there are none.
-    """
-
     ConnectionCls = _Connection
 
-    def exchange(self, exchange: _Exchange, method: str, target: str, headers: dict[str, str]) -> Response:
-        """Send one request over a connection that is free, and read the answer to its end."""
-        connection = cast("_Connection", self._get_conn(timeout=exchange.left()))
-        try:
-            connection.exchange = exchange
-            if self.proxy is not None:
-                self._reach_proxy(connection, headers)
-            connection.request(method, target, headers=headers, preload_content=False)
-            return _read(connection.getresponse())
-        except BaseException:
-            connection.close()
-            raise
-        finally:
-            self._put_conn(connection)
 
-    def _reach_proxy(self, connection: _Connection, headers: dict[str, str]) -> None:
-        is_forwarded = bool(connection.exchange.host.prefix)
-        if is_forwarded:
-            headers.update(self.proxy_headers)
-        if not connection.is_closed:
-            return
-        try:
-            connection.connect() if is_forwarded else self._prepare_proxy(connection)
-        except (exceptions.HTTPError, OSError) as error:
-            if connection.has_connected_to_proxy:
-                raise
-            raise exceptions.ProxyError("Cannot connect to proxy.", error) from error
-
-
-class _TlsPool(_Pool, HTTPSConnectionPool):
+class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
@@ -426,9 +409,8 @@ class _InTime(io.RawIOBase):
     A socket's own timeout bounds one receive: a server that drips bytes would hold us far beyond it.
     """
 
-    def __init__(self, connection: _Connection, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         super().__init__()
-        self._connection = connection
         self._socket = sock
         # A connection that ends with its answer is closed before that is read; this file keeps its socket open.
         self._file = sock.makefile("rb", buffering=0)
@@ -444,7 +426,7 @@ class _InTime(io.RawIOBase):
         """Receive once."""
         if self.is_over:
             return 0
-        self._socket.settimeout(self._connection.left())
+        self._socket.settimeout(_CURRENT.exchange.left())
         received = self._socket.recv_into(buffer)
         self._most -= received
         if self._most < 0:
@@ -461,7 +443,7 @@ class _Incoming(io.BufferedReader):
     """One answer, as http.client reads it from the file that it makes of a socket."""
 
     def __init__(self, connection: _Connection, sock: socket.socket) -> None:
-        self._source = _InTime(connection, sock)
+        self._source = _InTime(sock)
         self._connection = connection
         super().__init__(self._source, _BUFFER)
 

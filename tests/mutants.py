@@ -697,8 +697,8 @@ MUTANTS: Final = (
     Mutant(
         "11 http: a connection whose answer was not read to its end is kept",
         "shared/http.py",
-        "        except BaseException:\n            connection.close()\n            raise\n        finally",
-        "        finally",
+        "        response.close()\n        raise\n    finally",
+        "        raise\n    finally",
         HTTP,
     ),
     Mutant(
@@ -760,29 +760,29 @@ MUTANTS: Final = (
     Mutant(
         "11 http: the timeout is not for the whole answer",
         "shared/http.py",
-        "        self._socket.settimeout(self._connection.left())\n",
+        "        self._socket.settimeout(_CURRENT.exchange.left())\n",
         "        self._socket.settimeout(CONNECT_TIMEOUT)\n",
         HTTP,
     ),
     Mutant(
         "11 http: each address of a host gets all of the time",
         "shared/http.py",
-        "return min(CONNECT_TIMEOUT, left) if",
-        "return CONNECT_TIMEOUT if",
+        "timeout=min(CONNECT_TIMEOUT, _CURRENT.exchange.left())",
+        "timeout=CONNECT_TIMEOUT",
         HTTP,
     ),
     Mutant(
         "11 http: more connections than allowed",
         "shared/http.py",
-        "maxsize=self._connections, block=True, timeout=CONNECT_TIMEOUT, ssl_context=self._trust)",
-        "maxsize=self._connections, timeout=CONNECT_TIMEOUT, ssl_context=self._trust)",
+        "maxsize=self._connections, block=True, ssl_context=self._trust)",
+        "maxsize=self._connections, ssl_context=self._trust)",
         HTTP,
     ),
     Mutant(
         "11 http: a caller waits for a connection for ever",
         "shared/http.py",
-        "self._get_conn(timeout=exchange.left())",
-        "self._get_conn()",
+        "pool_timeout=exchange.left(),",
+        "pool_timeout=None,",
         HTTP,
     ),
     Mutant(
@@ -795,8 +795,8 @@ MUTANTS: Final = (
     Mutant(
         "11 http: a connection in use is not given back",
         "shared/http.py",
-        "        finally:\n            self._put_conn(connection)",
-        "        finally:\n            pass",
+        "        response.release_conn()",
+        "        pass",
         HTTP,
     ),
     Mutant(
@@ -816,7 +816,7 @@ MUTANTS: Final = (
     Mutant(
         "13 C1: a failure on a new connection costs the kept ones",
         "shared/http.py",
-        "if exchange.was_sent and exchange.is_reused:",
+        "if exchange.is_reused:",
         "if exchange.was_sent:",
         HTTP,
     ),
@@ -830,15 +830,15 @@ MUTANTS: Final = (
     Mutant(
         "13 C1: what may have arrived counts as never sent",
         "shared/http.py",
-        "self.exchange.was_sent = True",
+        "_CURRENT.exchange.was_sent = True",
         "pass",
         HTTP,
     ),
     Mutant(
         "13 C1: what a proxy is asked counts as the request",
         "shared/http.py",
-        "        if not self._is_connecting:\n",
-        "        if True:\n",
+        "        super().connect()\n        _CURRENT.exchange.was_sent = True",
+        "        _CURRENT.exchange.was_sent = True\n        super().connect()",
         HTTP,
     ),
     Mutant(

@@ -39,13 +39,15 @@ PUBLISHED: Final = whole(json.dumps({"FailedEntryCount": 0, "Entries": [{"EventI
 class Nat:
     """Keeps the connections of a burst and forgets all of them; new ones are served well.
 
-    `state` answers those who read the progress of a check.
+    `state` answers requests for the progress of a check. `later`: so many requests over new connections must have come
+    before one is answered.
     """
 
-    def __init__(self, *, in_flight: int, answer: bytes, state: bytes = b"") -> None:
+    def __init__(self, *, in_flight: int, answer: bytes, state: bytes = b"", later: int = 1) -> None:
         self._answer = answer
         self._state = state
         self._all_are_in_flight = threading.Barrier(in_flight)
+        self._later_ones_are = threading.Barrier(later)
         self.has_forgotten = threading.Event()
         self.resets = 0
 
@@ -57,8 +59,7 @@ class Nat:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
                 return
             server.hear(connection)
-            if is_of_the_burst:
-                self._all_are_in_flight.wait(30)
+            (self._all_are_in_flight if is_of_the_burst else self._later_ones_are).wait(30)
             is_read = server.asked_on(connection)[-1].endswith("/progress")
             connection.sendall(self._state if is_read else self._answer)
 
@@ -130,6 +131,21 @@ def test_a_request_that_is_lost_on_a_dead_connection_is_not_sent_again_down_here
             http.send("POST", server.url, headers={}, body=b"once", timeout=5)
         assert caught.value.was_sent, "it may have arrived: the caller decides"
         assert asked_after(server, 2) == []
+
+
+def test_one_failure_is_enough_for_all_connections_that_were_kept() -> None:
+    """urllib3 itself would take a new one for the next request, and the dead ones for those beside it."""
+    nat = Nat(in_flight=3, answer=whole(b"null"), later=3)
+    answers: list[bytes] = []
+    with serving(nat.talk) as server:
+        http = Http(connections=3)
+        side_by_side(3, lambda: get(http, server.url))
+        nat.has_forgotten.set()
+        with pytest.raises(NoAnswer):
+            get(http, server.url)
+        side_by_side(3, lambda: answers.append(get(http, server.url).body))
+    assert answers == [b"null"] * 3
+    assert nat.resets == 1
 
 
 def test_the_connections_to_another_host_are_kept_when_one_fails() -> None:
