@@ -233,10 +233,9 @@ def _naive(*, bytecode: bool) -> Path:
 
 
 def _minimal(ours: Path) -> Path:
-    """Make the folder of the minimal handler: the packages of our own artifact and urllib3, and that handler."""
+    """Make the folder of the minimal handler: the packages of our own artifact, and that handler."""
     folder = _emptied("minimal")
     shutil.copytree(ours, folder, dirs_exist_ok=True)
-    _install("urllib3", into=folder)
     for name in CODE:
         shutil.rmtree(folder / name)
     shutil.copy(_PEERS / "cold" / "minimal.py", folder)

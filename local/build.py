@@ -56,7 +56,6 @@ NEVER_IMPORTED: Final = frozenset(
         "requests-toolbelt",
         "simplejson",
         "six",
-        "urllib3",
     }
 )
 

@@ -23,6 +23,7 @@ from shared.aws_credentials import (
     CredentialsUnavailable,
 )
 from shared.aws_signing import sign
+from shared.errors import DeploymentFault
 from shared.http import Http, NoAnswer, NoSuchHost, Response
 from shared.patience import pauses
 from shared.threads import Threads
@@ -125,8 +126,14 @@ DYNAMODB: Final = Service("DynamoDB", "dynamodb", "DynamoDB_20120810", "1.0")
 STS: Final = QueryService("STS", "sts", "2011-06-15")
 
 
-_DNS_SUFFIXES: Final = {"cn": "amazonaws.com.cn", "eusc": "amazonaws.eu"}
-"""By the first word of the region's name; the isolated partitions need `AWS_ENDPOINT_URL`."""
+_DNS_SUFFIXES: Final = {
+    "cn": ("amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    "eusc": ("amazonaws.eu", "api.amazonwebservices.eu"),
+}
+"""And that of dual stack, by the first word of the region's name; the isolated partitions need `AWS_ENDPOINT_URL`."""
+
+_FIPS: Final = "AWS_USE_FIPS_ENDPOINT"
+_DUAL_STACK: Final = "AWS_USE_DUALSTACK_ENDPOINT"
 
 
 class BusEvent(NamedTuple):
@@ -504,16 +511,50 @@ def _parsed(service: Service | QueryService, body: bytes) -> dict[str, Any] | No
 
 
 def endpoint(service: Service | QueryService, region: str, environment: Mapping[str, str]) -> str:
-    """Give the URL of `service`: the configured one, by the AWS SDKs' own variables, or the region's.
+    """Return the URL of `service`: the configured one, by the AWS SDKs' own variables, or the region's.
 
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-endpoints.html
     """
-    if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() != "true":
-        own = "AWS_ENDPOINT_URL_" + service.service_id.upper().replace(" ", "_")
-        if configured := environment.get(own) or environment.get("AWS_ENDPOINT_URL"):
-            return configured.rstrip("/") + "/"
-    suffix = _DNS_SUFFIXES.get(region.partition("-")[0], "amazonaws.com")
-    return f"https://{service.endpoint_prefix}.{region}.{suffix}/"
+    configured = environment.get(_variable(service)) or environment.get("AWS_ENDPOINT_URL")
+    if configured and environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() != "true":
+        return configured.rstrip("/") + "/"
+    fips, dual_stack = _is_on(_FIPS, environment), _is_on(_DUAL_STACK, environment)
+    plain, dual = _DNS_SUFFIXES.get(region.partition("-")[0], ("amazonaws.com", "api.aws"))
+    if region.startswith("us-gov-") and service is not SECRETS_MANAGER and not (dual_stack and service != EVENTBRIDGE):
+        fips = False  # there the usual endpoint is the one of FIPS
+    if service is SECRETS_MANAGER and (dual == "api.aws" or (plain == "amazonaws.com.cn" and not fips)):
+        dual = plain  # which answers by IPv6, too
+    return f"https://{service.endpoint_prefix}{'-fips' * fips}.{region}.{dual if dual_stack else plain}/"
+
+
+def check_endpoint_settings(environment: Mapping[str, str]) -> None:
+    """Raise `DeploymentFault` if the kinds of endpoints that are asked for cannot be had."""
+    wanted = [variable for variable in (_FIPS, _DUAL_STACK) if _is_on(variable, environment)]
+    if not wanted or environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return
+    services: tuple[Service | QueryService, ...] = (EVENTBRIDGE, SQS, SECRETS_MANAGER, DYNAMODB, STS)
+    for variable in ("AWS_ENDPOINT_URL", *map(_variable, services)):
+        if value := environment.get(variable):
+            shown = value.rpartition("@")[2]  # before it stand a name and a password
+            raise DeploymentFault(
+                f"{wanted[0]} is true and {variable} is {shown!r}: a configured endpoint has no such variant; "
+                "unset one of the two"
+            )
+
+
+def _is_on(variable: str, environment: Mapping[str, str]) -> bool:
+    match environment.get(variable, "").lower():
+        case "" | "false":
+            return False
+        case "true":
+            return True
+        case _:
+            raise DeploymentFault(f"{variable} is {environment[variable]!r}, and should be true or false")
+
+
+def _variable(service: Service | QueryService) -> str:
+    return "AWS_ENDPOINT_URL_" + service.service_id.upper().replace(" ", "_")
 
 
 def _answer(
@@ -568,6 +609,7 @@ def _refused(service: Service | QueryService, operation: str, code: str, message
     elif code in _CREDENTIAL_CODES:
         mend = "check the AWS credentials: the function's role, or AWS_ACCESS_KEY_ID and what belongs to it"
     elif code in {"NoSuchHost", "NotAws"} or code.startswith("HTTP"):
-        variable = service.service_id.upper().replace(" ", "_")
-        mend = f"check AWS_REGION, AWS_ENDPOINT_URL_{variable} and AWS_ENDPOINT_URL"
+        mend = f"check AWS_REGION, {_variable(service)} and AWS_ENDPOINT_URL"
+        if code == "NoSuchHost":
+            mend += f"; and {_FIPS} and {_DUAL_STACK}: not every region has such endpoints"
     return AwsRefused(service=service.service_id, operation=operation, code=code, message=message, mend=mend)

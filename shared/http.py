@@ -1,10 +1,10 @@
 """The one HTTP stack, for AWS and for Huawei Cloud: whole requests out of memory, whole answers into memory.
 
-No redirects, which would carry a signature to a host it was not made for, and no retries, which belong to one layer
-only. It is small because little is asked of it. In return a request takes a third of the CPU that urllib3 takes for
-it, and no answer outlasts its time, however slowly it drips.
+urllib3 speaks HTTP, keeps the connections and knows proxies. What it leaves to its caller is here: one deadline for a
+whole exchange, the size limit of an answer, when a kept connection is trusted, and whether a request was sent at all.
+No redirects, which would carry a signature to a host it was not made for, and no retries, which belong to one layer.
 
-This is also the only place that knows the exceptions of sockets and TLS: callers see `Response`, `NoAnswer` or
+This is also the only place that knows the exceptions of urllib3, sockets and TLS: callers see `Response`, `NoAnswer` or
 `NoSuchHost` and nothing else.
 """
 
@@ -12,31 +12,51 @@ from __future__ import annotations
 
 import io
 import re
-import select
 import socket
 import ssl
+import threading
 import time
-import weakref
-from collections import deque
-from contextlib import contextmanager, suppress
+from base64 import b64encode
+from contextlib import suppress
 from datetime import UTC
-from threading import Semaphore
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from shared.http_answers import MAX_BODY_BYTES, BrokenAnswer, read_answer
+import urllib3
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager, exceptions
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util import SKIP_HEADER
+
+from shared.proxies import DIRECT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
+    from urllib3 import BaseHTTPResponse
+
+    from shared.proxies import Proxies, Proxy
+
 CONNECT_TIMEOUT: Final = 3.0
-"""Seconds to wait for a TCP connection, and again for TLS; the SDK's own default is 60."""
+"""Seconds to wait for a TCP connection, and again for a proxy's and for TLS; the SDK's own default is 60."""
 
 READ_TIMEOUT: Final = 10.0
 """Seconds to wait for the whole answer once the request is out; the SDK's own default is 120."""
 
+MOST_IDLE: Final = 60.0
+"""Seconds after which a kept connection is not used again: a NAT gateway forgets one after 350, others sooner.
+
+https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html#nat-gateway-troubleshooting-timeout
+"""
+
+MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+"""No answer that Stopline asks for comes near this, compressed or not; a longer one is a wrong host."""
+
 _MAX_BYTES_AROUND: Final = 1024 * 1024
 """Of all that is no body: headers, what comes before them, the sizes of chunks, trailers."""
+
+_BUFFER: Final = 65_536
 
 _URL: Final = re.compile(
     r"""(?P<scheme>https?)://
@@ -48,6 +68,9 @@ _URL: Final = re.compile(
 _PORTS: Final = {"http": 80, "https": 443}
 _LAST_PORT: Final = 65_535
 _HEADER_VALUE: Final = re.compile(r"[\t -~]*")
+_ENCODINGS: Final = frozenset({"identity", "gzip", "x-gzip", "deflate"})
+"""What urllib3 undoes without a further library; it would hand on any other as it came."""
+_BODILESS: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
 class Response(NamedTuple):
@@ -76,39 +99,78 @@ class NoSuchHost(Exception):
 class Http:
     """Connections kept alive and shared by all threads of one warm process.
 
-    `connections`: how many to keep open to one host; a caller above it waits for a free one.
+    `connections`: how many to keep open to one host; a caller above it waits for a free one. `ca_bundle`: a PEM file
+    with the authorities to trust, in place of the system's (`SSL_CERT_FILE` is OpenSSL's own way to name those); raises
+    `OSError` if it cannot be read or holds no certificate.
     """
 
-    def __init__(self, *, connections: int) -> None:
-        self._most = connections
+    def __init__(self, *, connections: int, proxies: Proxies = DIRECT, ca_bundle: str | None = None) -> None:
+        self._connections = connections
+        self._proxies = proxies
         # One for all connections: to parse the trusted certificates takes 20 ms.
-        self._trust = ssl.create_default_context()
-        self._by_origin: dict[_Origin, _Connections] = {}
+        self._trust = ssl.create_default_context(cafile=ca_bundle)
+        self._hosts: dict[_Origin, _Host] = {}
 
     def send(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout: float
     ) -> Response:
         """Send one request and read the whole answer, decoded, within `timeout` seconds.
 
+        Only the resolver may take longer: getaddrinfo has no timeout but its own.
+
         A kept connection that the server has closed meanwhile, as it does while a Lambda process is frozen, is
-        replaced before anything is sent on it. Raises `NoAnswer` or `NoSuchHost`; never ssl's or the socket's own
-        exceptions. A header that no HTTP message may hold is a `ValueError`.
+        replaced before anything is sent on it. If one fails while it is used, none that was opened before is used
+        again: what cut one off, such as a NAT gateway, has cut off all. Raises `NoAnswer` or `NoSuchHost`; never
+        the exceptions of urllib3, ssl or sockets. A header that no HTTP message may hold is a `ValueError`.
         """
-        must_end = time.monotonic() + timeout
         origin, target = _address(url)
-        request = _request(method, target, origin, headers, body)
-        connections = self._by_origin.get(origin) or self._by_origin.setdefault(
-            origin, _Connections(origin, self._trust, self._most)
-        )
-        was_sent = False
+        host = self._hosts.get(origin) or self._hosts.setdefault(origin, self._host(origin))
+        exchange = _Exchange(host, time.monotonic() + timeout)
+        _CURRENT.exchange = exchange
         try:
-            with connections.one(must_end) as connection:
-                was_sent = True
-                connection.settimeout(_left(must_end))
-                connection.sendall(request)
-                return _answer(connection, min(must_end, time.monotonic() + READ_TIMEOUT))
-        except (BrokenAnswer, OSError) as error:
-            raise translate(error, was_sent=was_sent) from error
+            response = host.pool.urlopen(
+                method,
+                host.prefix + target,
+                body=body,
+                headers=_checked(headers),
+                retries=False,
+                redirect=False,
+                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT, exchange.left()), read=exchange.left()),
+                pool_timeout=exchange.left(),  # type: ignore[arg-type] # any number will do
+                preload_content=False,
+                assert_same_host=not host.prefix,
+            )
+            return _read(response)
+        except (exceptions.HTTPError, HTTPException, OSError) as error:
+            if exchange.is_reused:
+                host.distrusted += 1
+            raise translate(error, was_sent=exchange.was_sent) from error
+        finally:
+            del _CURRENT.exchange
+
+    def _host(self, origin: _Origin) -> _Host:
+        proxy = self._proxies.of(origin.scheme, origin.host, origin.port)
+        manager = self._manager(proxy)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        is_forwarded = proxy is not None and origin.scheme == "http"
+        return _Host(
+            manager.connection_from_host(origin.host, origin.port, origin.scheme),
+            prefix=f"http://{origin.name}" if is_forwarded else "",
+        )
+
+    def _manager(self, proxy: Proxy | None) -> PoolManager:
+        if proxy is None:
+            return PoolManager(maxsize=self._connections, block=True, ssl_context=self._trust)
+        # Not urllib3's make_headers, which fails for a password beyond Latin-1.
+        login = {"Proxy-Authorization": f"Basic {b64encode(proxy.login.encode()).decode()}"} if proxy.login else None
+        return ProxyManager(
+            proxy.url,
+            proxy_headers=login,
+            proxy_ssl_context=self._trust,
+            maxsize=self._connections,
+            block=True,
+            ssl_context=self._trust,
+        )
 
 
 def signing_time(at: datetime) -> str:
@@ -120,14 +182,36 @@ _NO_SEPARATORS: Final = str.maketrans("", "", "-:")
 
 
 def translate(error: Exception, *, was_sent: bool) -> NoAnswer | NoSuchHost:
-    """Map what the reader of answers, ssl and the socket below it can raise to our two words."""
-    message = str(error) or type(error).__name__
-    match error:
-        case socket.gaierror(errno=socket.EAI_NONAME) | ssl.SSLCertVerificationError():
+    """Map what urllib3 and, below it, http.client, ssl and sockets can raise to our two words."""
+    cause, where = error, ""
+    while True:
+        match cause:
+            case exceptions.ProxyError(original_error=Exception() as below):
+                cause, where = below, "the proxy: "
+            case exceptions.SSLError(args=(Exception() as below,)):
+                cause = below
+            case exceptions.ProtocolError(args=(_, Exception() as below)):
+                cause = below
+            case exceptions.NameResolutionError(__cause__=Exception() as below):
+                cause = below
+            case _:
+                break
+    message = where + (str(cause) or type(cause).__name__)
+    match cause:
+        case (
+            socket.gaierror(errno=socket.EAI_NONAME) | ssl.SSLCertVerificationError() | exceptions.LocationValueError()
+        ):
             # "Name or service not known" is a wrong setting; "temporary failure" is a transient one.
             return NoSuchHost(message)
+        case exceptions.EmptyPoolError():
+            return NoAnswer("no connection became free in time", was_sent=was_sent)
+        case exceptions.TimeoutError() if was_sent:
+            return NoAnswer(_TOO_LATE)
         case _:
             return NoAnswer(message, was_sent=was_sent)
+
+
+_TOO_LATE: Final = "answer not complete within its time"
 
 
 class _Origin(NamedTuple):
@@ -153,90 +237,170 @@ def _address(url: str) -> tuple[_Origin, str]:
     return _Origin(scheme, host.strip("[]"), port, name), parts["target"] or "/"
 
 
-def _request(method: str, target: str, origin: _Origin, headers: Mapping[str, str], body: bytes | None) -> bytes:
-    """Write the whole request, which then leaves in one piece."""
+def _checked(headers: Mapping[str, str]) -> dict[str, str]:
     if not _HEADER_VALUE.fullmatch("".join(headers.values())):
         wrong = next(name for name, value in headers.items() if not _HEADER_VALUE.fullmatch(value))
         # The value is not printed: it may be a secret.
         raise ValueError(f"the value of the header {wrong} holds a character that no header may hold")
-    given = {name.lower() for name in headers}
-    lines = [f"{method} {target} HTTP/1.1"]
-    if "host" not in given:
-        lines.append(f"Host: {origin.name}")
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    if body is not None and "content-length" not in given:
-        lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join((*lines, "", "")).encode("ascii") + (body or b"")
+    return {"User-Agent": SKIP_HEADER, **headers}
 
 
-class _Connections:
-    """The connections to one origin: so many at most, the one that was used last taken first."""
-
-    def __init__(self, origin: _Origin, trust: ssl.SSLContext, most: int) -> None:
-        self._origin = origin
-        self._trust = trust
-        self._free = Semaphore(most)
-        self._idle: deque[socket.socket] = deque()
-        weakref.finalize(self, _close_all, self._idle)
-
-    @contextmanager
-    def one(self, must_end: float) -> Iterator[socket.socket]:
-        """Lend a connection; whoever could not read the answer to its end closes it, and it is not lent again."""
-        if not self._free.acquire(timeout=_left(must_end)):
-            raise TimeoutError("no connection became free in time")
-        try:
-            connection = self._kept() or self._opened(must_end)
-            try:
-                yield connection
-            except BaseException:
-                connection.close()
-                raise
-            if connection.fileno() >= 0:
-                self._idle.append(connection)
-        finally:
-            self._free.release()
-
-    def _kept(self) -> socket.socket | None:
-        while self._idle:
-            connection = self._idle.pop()
-            look = select.poll()
-            look.register(connection, select.POLLIN)
-            if not look.poll(0):
-                return connection
-            connection.close()  # the server has hung up, or says what nobody asked for
-        return None
-
-    def _opened(self, must_end: float) -> socket.socket:
-        origin = self._origin
-        plain = _reached(origin, must_end)
-        try:
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if origin.scheme == "http":
-                return plain
-            plain.settimeout(min(CONNECT_TIMEOUT, _left(must_end)))
-            # Whoever sits on the line can cut it, but not by TLS's own word: only where it ends so may a body end, too.
-            return self._trust.wrap_socket(plain, server_hostname=origin.host, suppress_ragged_eofs=False)
-        except BaseException:
-            plain.close()
-            raise
+def _read(response: BaseHTTPResponse) -> Response:
+    """Read an answer to its end; close the connection if it has no clear one."""
+    try:
+        return _whole(response)
+    except BaseException:
+        response.close()
+        raise
+    finally:
+        response.release_conn()
 
 
-def _reached(origin: _Origin, must_end: float) -> socket.socket:
-    """Connect to the first address of a host that can be reached.
+def _whole(response: BaseHTTPResponse) -> Response:
+    # http.client skips 100 only, and would leave the answer proper to the next request.
+    if response.status < HTTPStatus.OK:
+        raise exceptions.ProtocolError(f"status {response.status}, and no answer to what was asked")
+    headers = {name.lower(): value for name, value in response.headers.itermerged()}
+    encoding = (headers.get("content-encoding") or "identity").lower()
+    if encoding not in _ENCODINGS:
+        raise exceptions.DecodeError(f"answer in the unknown encoding {encoding[:40]!r}")
+    try:
+        # What comes is bounded by the stream itself; what it is inflated to, here.
+        body = response.read(None if encoding == "identity" else MAX_BODY_BYTES + 1)
+    except ValueError as error:  # http.client, of a chunk of negative size
+        raise exceptions.ProtocolError("no chunk") from error
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_long()
+    ends_somewhere = headers.keys() & {"content-length", "transfer-encoding"} or response.status in _BODILESS
+    if not body and not ends_somewhere:
+        raise exceptions.ProtocolError("answer without a body, and without a word that there is none")
+    return Response(response.status, headers, body)
 
-    `socket.create_connection` would give each of them all of the time.
+
+def _too_long() -> exceptions.ProtocolError:
+    return exceptions.ProtocolError(f"answer longer than {MAX_BODY_BYTES} bytes")
+
+
+class _Host:
+    """The pool of connections to one host.
+
+    One that was opened before the last time the host was `distrusted` is not used again. `prefix` makes the target of a
+    request absolute, as a proxy wants it that forwards.
     """
-    found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-    *others, last = [cast("tuple[str, int]", address[:2]) for *_, address in found]
-    for address in others:
-        with suppress(OSError):
-            return socket.create_connection(address, timeout=min(CONNECT_TIMEOUT, _left(must_end)))
-    return socket.create_connection(last, timeout=min(CONNECT_TIMEOUT, _left(must_end)))
+
+    def __init__(self, pool: HTTPConnectionPool, *, prefix: str) -> None:
+        self.pool = pool
+        self.prefix = prefix
+        self.distrusted = 0
 
 
-def _close_all(idle: deque[socket.socket]) -> None:
-    while idle:
-        idle.pop().close()
+class _Exchange:
+    """What a connection must know of the request that it carries, and finds out about it."""
+
+    def __init__(self, host: _Host, must_end: float) -> None:
+        self.host = host
+        self.must_end = must_end
+        self.is_reused = False
+        self.was_sent = False
+        """Whether it had a connection, so that some of it may have been sent."""
+
+    def left(self) -> float:
+        """Return the seconds that are left; raises `TimeoutError` if there are none."""
+        left = self.must_end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(_TOO_LATE)
+        return left
+
+
+class _Current(threading.local):
+    """The exchange of each thread: urllib3 chooses the connection itself, and lends it to one thread at a time."""
+
+    exchange: _Exchange
+
+
+_CURRENT: Final = _Current()
+
+
+class _Connection(HTTPConnection):
+    """A connection of urllib3 that keeps to the deadline of the current exchange and knows when it is used up."""
+
+    has_surplus = False
+    """Whether something was said beyond the last answer."""
+    _distrusted = 0
+    _used_at = 0.0
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether this kept connection may carry another request; urllib3 closes and reopens it if not."""
+        # The wall clock: the other may stand still while Lambda keeps the process frozen.
+        idle = time.time() - self._used_at
+        exchange = _CURRENT.exchange
+        exchange.is_reused = exchange.was_sent = (
+            super().is_connected
+            and not self.has_surplus
+            and 0 <= idle <= MOST_IDLE
+            and self._distrusted == exchange.host.distrusted
+        )
+        return exchange.is_reused
+
+    def connect(self) -> None:
+        """Connect, through a proxy if need be, and by TLS."""
+        self.has_surplus = False
+        self._distrusted = _CURRENT.exchange.host.distrusted
+        super().connect()
+        _CURRENT.exchange.was_sent = True
+
+    def _new_conn(self) -> socket.socket:
+        """Connect to the first address that can be reached; urllib3 would give each of them all of the time."""
+        found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+        *others, last = [cast("tuple[str, int]", address[:2]) for *_, address in found]
+        for address in others:
+            with suppress(OSError):
+                return self._reached(address)
+        return self._reached(last)
+
+    def _reached(self, address: tuple[str, int]) -> socket.socket:
+        reached = socket.create_connection(address, timeout=min(CONNECT_TIMEOUT, _CURRENT.exchange.left()))
+        reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return reached
+
+    def request(self, *args: Any, **named: Any) -> None:
+        """Send a request. What an earlier one left of its time is not the limit of this one."""
+        if self.sock is not None:
+            self.sock.settimeout(_CURRENT.exchange.left())
+        super().request(*args, **named)
+
+    def response_class(  # type: ignore[override] # to http.client a class, to be called like this
+        self, sock: socket.socket, *_: object, method: str | None = None
+    ) -> HTTPResponse:
+        """Make http.client's reader of an answer, over a stream that ends in time."""
+        return HTTPResponse(cast("socket.socket", _Incoming(self, sock)), method=method)
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as in urllib3
+        """Wait for an answer and read its headers."""
+        exchange = _CURRENT.exchange
+        exchange.must_end = min(exchange.must_end, time.monotonic() + READ_TIMEOUT)
+        response = super().getresponse()
+        self._used_at = time.time()
+        return response
+
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    """The same by TLS."""
+
+    def connect(self) -> None:
+        """Connect, and demand that the server ends what it says."""
+        super().connect()
+        # Somebody between could cut the line, but not by TLS's own word: only where it ends so may a body end, too.
+        self.sock.suppress_ragged_eofs = False  # type: ignore[union-attr] # of SSLSocket and of urllib3's SSLTransport
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
 
 
 class _InTime(io.RawIOBase):
@@ -245,45 +409,51 @@ class _InTime(io.RawIOBase):
     A socket's own timeout bounds one receive: a server that drips bytes would hold us far beyond it.
     """
 
-    def __init__(self, connection: socket.socket, must_end: float) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         super().__init__()
-        self._connection = connection
-        self._must_end = must_end
-        self._left = MAX_BODY_BYTES + _MAX_BYTES_AROUND
+        self._socket = sock
+        # A connection that ends with its answer is closed before that is read; this file keeps its socket open.
+        self._file = sock.makefile("rb", buffering=0)
+        self._most = MAX_BODY_BYTES + _MAX_BYTES_AROUND
         self.is_over = False
         """Whether the answer has been read: then nothing more is waited for."""
 
     def readable(self) -> bool:
-        """Say yes, as BufferedReader asks."""
+        """Return True, as BufferedReader asks."""
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override] # of a wider type there
         """Receive once."""
         if self.is_over:
             return 0
-        self._connection.settimeout(_left(self._must_end))
-        received = self._connection.recv_into(buffer)
-        self._left -= received
-        if self._left < 0:
-            raise BrokenAnswer(f"answer longer than {MAX_BODY_BYTES} bytes")
+        self._socket.settimeout(_CURRENT.exchange.left())
+        received = self._socket.recv_into(buffer)
+        self._most -= received
+        if self._most < 0:
+            raise _too_long()
         return received
 
-
-def _answer(connection: socket.socket, must_end: float) -> Response:
-    """Read one answer to its end; close the connection unless the next answer can only begin right there."""
-    source = _InTime(connection, must_end)
-    incoming = io.BufferedReader(source, 65_536)
-    answer = read_answer(incoming)
-    source.is_over = True
-    # What came beyond the answer is the beginning of something that nobody asked for, and the next request would be
-    # answered by the rest of it.
-    if answer.is_last or incoming.peek(1):
-        connection.close()
-    return Response(answer.status, answer.headers, answer.body)
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._file.close()
+        super().close()
 
 
-def _left(must_end: float) -> float:
-    left = must_end - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("answer not complete within its time")
-    return left
+class _Incoming(io.BufferedReader):
+    """One answer, as http.client reads it from the file that it makes of a socket."""
+
+    def __init__(self, connection: _Connection, sock: socket.socket) -> None:
+        self._source = _InTime(sock)
+        self._connection = connection
+        super().__init__(self._source, _BUFFER)
+
+    def makefile(self, _mode: str) -> _Incoming:
+        """Return itself: this is what http.client takes for a socket."""
+        return self
+
+    def close(self) -> None:
+        """End the answer. What came beyond it, the next request would be answered by the rest of."""
+        if not self.closed:
+            self._source.is_over = True
+            self._connection.has_surplus = bool(self.peek(1))
+        super().close()

@@ -8,11 +8,12 @@ import random
 import time
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import SecretStr
 
-from shared.aws import Aws
+from shared.aws import Aws, check_endpoint_settings
 from shared.deadline import Deadline
 from shared.errors import DeploymentFault
 from shared.http import Http
@@ -21,6 +22,7 @@ from shared.huawei.credentials import Credentials, CredentialSource, FixedCreden
 from shared.huawei.keyless import KeylessCredentials
 from shared.pace import Pace
 from shared.patience import Patience
+from shared.proxies import Proxies, read_proxies
 from shared.publishing import Publisher
 from shared.settings import FunctionSettings
 from shared.telemetry import NAMESPACE, NAMESPACE_VARIABLE, Telemetry, new_logger
@@ -57,14 +59,16 @@ def telemetry() -> Telemetry:
 
 
 class Clouds:
-    """Both clouds over one HTTP stack, as the settings of a function say."""
+    """Both clouds over one HTTP stack, as the settings of a function say; raises `DeploymentFault`."""
 
     def __init__(self, settings: FunctionSettings) -> None:
         self._settings = settings
         self.patience = Patience(now=_now, sleep=time.sleep, uniform=random.uniform)
-        self._http = Http(connections=settings.concurrent_calls)
+        check_endpoint_settings(os.environ)
+        proxies = read_proxies(os.environ)
+        self._http = _http(settings, proxies)
         self.aws = Aws(
-            http=self._http,
+            http=_http_of_aws(settings, proxies) or self._http,
             environment=os.environ,
             patience=self.patience,
             requests_at_once=settings.concurrent_calls,
@@ -91,6 +95,25 @@ class Clouds:
             derived=derived,
             now=_now,
         )
+
+
+def _http(settings: FunctionSettings, proxies: Proxies) -> Http:
+    # OpenSSL reads this variable itself, and without a word trusts nobody if there is no such file.
+    bundle = os.environ.get("SSL_CERT_FILE")
+    if bundle and not Path(bundle).is_file():
+        raise DeploymentFault(f"SSL_CERT_FILE is {bundle!r}, and there is no such file")
+    return Http(connections=settings.concurrent_calls, proxies=proxies)
+
+
+def _http_of_aws(settings: FunctionSettings, proxies: Proxies) -> Http | None:
+    """Make the stack that trusts the authorities of `AWS_CA_BUNDLE` alone, as AWS's SDKs do; for AWS, as theirs."""
+    bundle = os.environ.get("AWS_CA_BUNDLE")
+    if not bundle:
+        return None
+    try:
+        return Http(connections=settings.concurrent_calls, proxies=proxies, ca_bundle=bundle)
+    except OSError as error:
+        raise DeploymentFault(f"AWS_CA_BUNDLE is {bundle!r}, which is no file of certificates: {error}") from error
 
 
 def _credentials(settings: FunctionSettings, aws: Aws, http: Http, patience: Patience) -> CredentialSource:

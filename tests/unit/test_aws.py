@@ -13,26 +13,31 @@ import boto3
 import pytest
 import requests
 from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.endpoint_provider import EndpointProvider
 from botocore.loaders import Loader
 from botocore.regions import EndpointResolver
 from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 from moto import mock_aws
 
 from shared.aws import (
+    DYNAMODB,
     EVENTBRIDGE,
     EVENTS_BYTES_PER_BATCH,
     MESSAGES_BYTES_PER_BATCH,
     PASSING_CODES,
     SECRETS_MANAGER,
     SQS,
+    STS,
     Aws,
     AwsRefused,
     AwsUnavailable,
     BusEvent,
     Message,
     Service,
+    check_endpoint_settings,
     endpoint,
 )
+from shared.errors import DeploymentFault
 from shared.http import Http, NoAnswer, NoSuchHost, Response
 from shared.patience import TRIES
 from tests.fakes import NOW, Clock
@@ -599,6 +604,49 @@ def test_the_endpoint_of_every_region_is_botocores(partition: str, service: Serv
     for region in regions:
         theirs = resolver.construct_endpoint(name, region) or {}
         assert endpoint(service, region, {}) == f"https://{theirs['hostname']}/"
+
+
+@pytest.mark.parametrize(
+    ("service", "name"), [*NAMES, (DYNAMODB, "dynamodb"), (STS, "sts")], ids=lambda each: str(each)[:20]
+)
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov", "aws-eusc"])
+@pytest.mark.parametrize("fips", [False, True])
+@pytest.mark.parametrize("dual_stack", [False, True])
+def test_endpoints_of_fips_and_dual_stack_are_botocores_in_every_region(
+    partition: str,
+    service: Service,
+    name: str,
+    fips: bool,  # noqa: FBT001
+    dual_stack: bool,  # noqa: FBT001
+) -> None:
+    loader = Loader()
+    partitions = loader.load_data("partitions")
+    rules = EndpointProvider(loader.load_service_model(name, "endpoint-rule-set-1"), partitions)
+    regions = next(each["regions"] for each in partitions["partitions"] if each["id"] == partition)
+    environment = {"AWS_USE_FIPS_ENDPOINT": str(fips), "AWS_USE_DUALSTACK_ENDPOINT": str(dual_stack)}
+    for region in set(regions) - {f"{partition}-global"}:
+        theirs = rules.resolve_endpoint(Region=region, UseFIPS=fips, UseDualStack=dual_stack)
+        assert endpoint(service, region, environment) == f"{theirs.url}/"
+
+
+@pytest.mark.parametrize("variable", ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"])
+def test_a_kind_of_endpoint_is_true_or_false_and_nothing_else(variable: str) -> None:
+    with pytest.raises(DeploymentFault, match=f"{variable} is 'yes', and should be true or false"):
+        check_endpoint_settings({variable: "yes"})
+    for value in ("", "false", "False", "true", "TRUE"):
+        check_endpoint_settings({variable: value})
+
+
+@pytest.mark.parametrize("configured", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_STS"])
+@pytest.mark.parametrize("variable", ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"])
+def test_a_configured_endpoint_has_no_variant_of_fips_or_dual_stack(variable: str, configured: str) -> None:
+    """As botocore's rules say: "FIPS and custom endpoint are not supported"."""
+    environment = {variable: "true", configured: "https://me:s3cr3t@vpce.example"}
+    with pytest.raises(DeploymentFault, match=f"{variable} is true and {configured} is 'vpce.example'"):
+        check_endpoint_settings(environment)
+    check_endpoint_settings(environment | {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"})
+    check_endpoint_settings({configured: "https://vpce.example"})
+    check_endpoint_settings({variable: "true", "AWS_ENDPOINT_URL_S3": "https://vpce.example"})
 
 
 @pytest.mark.parametrize(("service", "name"), NAMES)
