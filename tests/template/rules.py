@@ -27,6 +27,7 @@ from shared.settings import (
 from shared.sweeps import DETAIL_TYPE as REPORT
 from shared.sweeps import read_sweep
 from shared.telemetry import NAMESPACE_VARIABLE
+from shared.wiring.clouds import SAFETY_MARGIN
 from tests.template.loading import PARAMETERS, ROOT, Json, parameters_of, resolved
 
 if TYPE_CHECKING:
@@ -125,7 +126,12 @@ NOT_FROM_THE_TEMPLATE: Final = {
 }
 """What the settings know beside: keys for local use, and what Lambda sets itself."""
 
+RESOLVER_VARIABLE: Final = "RES_OPTIONS"
+"""Read by glibc (https://man7.org/linux/man-pages/man5/resolv.conf.5.html)."""
+
 KEY: Final = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+BESIDE_THE_SETTINGS: Final = {NAMESPACE_VARIABLE, RESOLVER_VARIABLE}
 
 DAY: Final = 86_400
 MEBIBYTE: Final = 1_048_576
@@ -327,7 +333,16 @@ def every_function_gets_the_variables_that_its_settings_read(template: Template)
         given = set(function["Environment"]["Variables"])
         read = {field.alias for field in settings.model_fields.values()} - NOT_FROM_THE_TEMPLATE
         yield from (f"{name}: {variable} is read and not given" for variable in read - given)
-        yield from (f"{name}: {variable} is given and not read" for variable in given - read - {NAMESPACE_VARIABLE})
+        yield from (f"{name}: {variable} is given and not read" for variable in given - read - BESIDE_THE_SETTINGS)
+
+
+@rule
+def no_function_waits_long_for_a_name(template: Template) -> Iterator[str]:
+    for name, function in template.functions.items():
+        said = function["Environment"]["Variables"].get(RESOLVER_VARIABLE, "")
+        bounds = re.fullmatch(r"timeout:([1-9][0-9]*) attempts:([1-9][0-9]*)", said)
+        if bounds is None or int(bounds[1]) * int(bounds[2]) > SAFETY_MARGIN:
+            yield f"{name}: a name server that does not answer holds it for longer than it keeps for its end"
 
 
 @rule

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 GONE: Final = object()
 """A planted defect that takes something away."""
 
+FUNCTIONS: Final = ("StopTaskFunction", "StopTargetsFunction", "SweepStaleTasksFunction", "StopInWorkflowFunction")
+
 OF_ANOTHER_ACCOUNT: Final = {"Fn::Sub": "arn:${AWS::Partition}:events:${AWS::Region}:*:rule/*"}
 NOT_OF_THIS_ACCOUNT: Final = {"StringEquals": {"aws:SourceAccount": "*"}}
 READ_SECRET: Final = {"Sid": "S", "Action": "secretsmanager:GetSecretValue", "Resource": {"Ref": "HuaweiSecretArn"}}
@@ -51,6 +53,12 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         ("StopTaskFunction.Environment.Variables.MAX_ATTEMPTS", GONE),
         ("StopTaskFunction.Environment.Variables.ALLOW_STOP_ALL", "true"),
         ("StopTaskFunction.Handler", "functions.another.handler"),
+    ],
+    rules.no_function_waits_long_for_a_name: [
+        *((f"{function}.Environment.Variables.RES_OPTIONS", GONE) for function in FUNCTIONS),
+        ("StopTaskFunction.Environment.Variables.RES_OPTIONS", "timeout:1 attempts:2"),
+        ("StopTaskFunction.Environment.Variables.RES_OPTIONS", "timeout:1"),
+        ("StopTaskFunction.Environment.Variables.RES_OPTIONS", "timeout=1 attempts=1"),
     ],
     rules.an_empty_parameter_leaves_its_variable_out: [
         ("StopTargetsFunction.Environment.Variables.IOTDA_INSTANCE_ID", {"Ref": "IotdaInstanceId"}),
