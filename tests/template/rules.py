@@ -16,6 +16,7 @@ from shared import errors
 from shared.errors import SweepRejected
 from shared.huawei.keyless import TOKEN_SECONDS
 from shared.outcomes import DETAIL_TYPE as OUTCOME
+from shared.redelivery import seconds_until_redelivery
 from shared.settings import (
     FunctionSettings,
     QueueFunctionSettings,
@@ -43,7 +44,13 @@ SETTINGS_OF: Final[dict[str, type[FunctionSettings]]] = {
 }
 
 NEEDED_FOR: Final = {
-    "COMMAND_QUEUE_URL": ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:SendMessage"),
+    "COMMAND_QUEUE_URL": (
+        "sqs:ReceiveMessage",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "sqs:SendMessage",
+        "sqs:ChangeMessageVisibility",
+    ),
     "DEAD_LETTER_QUEUE_URL": ("sqs:SendMessage",),
     "STOP_TASK_QUEUE_URL": ("sqs:SendMessage",),
     "STOP_TARGETS_QUEUE_URL": ("sqs:SendMessage",),
@@ -477,8 +484,12 @@ def every_queue_has_a_dead_letter_queue_that_outlasts_it(template: Template) -> 
         if dead is None:
             yield f"{name}: no dead-letter queue"
             continue
-        # A fault of the deployment gives messages back; it must not set aside what could still be carried out.
-        if queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"] < longest:
+        # A fault of the deployment gives messages back; it must not dead-letter what could still be carried out.
+        waits = (
+            seconds_until_redelivery(receives, visibility_timeout=queue["VisibilityTimeout"], jitter=1.0)
+            for receives in range(1, queue["RedrivePolicy"]["maxReceiveCount"] + 1)
+        )
+        if sum(waits) < longest:
             yield f"{name}: sets messages aside before they expire"
         if dead.get("MessageRetentionPeriod", 4 * DAY) < 14 * DAY:
             yield f"{name}: its dead letters are kept for less than 14 days"
@@ -948,6 +959,8 @@ def a_function_works_on_the_queue_that_invokes_it(template: Template) -> Iterato
         own, dead = (target(variables[variable]) for variable in ("COMMAND_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"))
         if (own, dead) != (queue, template.dead_letter_queue_of.get(queue)):
             yield f"{name}: its variables name other queues than {queue} and its dead-letter queue"
+        if variables["VISIBILITY_TIMEOUT_SECONDS"] != str(template.queues[queue]["VisibilityTimeout"]):
+            yield f"{name}: hides messages for longer or shorter than {queue}"
 
 
 @rule

@@ -91,7 +91,8 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
     rules.every_queue_has_a_dead_letter_queue_that_outlasts_it: [
         ("StopTaskQueue.RedrivePolicy", GONE),
         ("StopTaskQueue.RedrivePolicy.maxReceiveCount", 0),
-        ("StopTaskQueue.RedrivePolicy.maxReceiveCount", 59),
+        ("StopTaskQueue.RedrivePolicy.maxReceiveCount", 76),
+        ("StopTargetsQueue.RedrivePolicy.maxReceiveCount", 18),
         ("/Parameters/CommandTtlSeconds/MaxValue", 43_200),
         ("StopTaskQueue.RedrivePolicy.deadLetterTargetArn", {"Fn::GetAtt": ["StopTargetsDeadLetterQueue", "Arn"]}),
         ("StopTaskDeadLetterQueue.MessageRetentionPeriod", 345_600),
@@ -233,6 +234,8 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
     rules.a_function_works_on_the_queue_that_invokes_it: [
         ("StopTaskFunction.Environment.Variables.DEAD_LETTER_QUEUE_URL", {"Ref": "StopTargetsDeadLetterQueue"}),
         ("StopTaskFunction.Environment.Variables.COMMAND_QUEUE_URL", {"Ref": "StopTargetsQueue"}),
+        ("StopTaskFunction.Environment.Variables.VISIBILITY_TIMEOUT_SECONDS", "1801"),
+        ("StopTargetsQueue.VisibilityTimeout", 3600),
     ],
     rules.a_service_takes_its_own_role_for_this_account_only: [
         ("SweepScheduleRole.AssumeRolePolicyDocument.Statement.0.Condition", GONE),
