@@ -360,6 +360,7 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         (f"{GAVE_UP}.Dimensions.0.Value", "stop-task"),
         (f"{GAVE_UP}.Dimensions.0.Value", "sweep_stale_tasks"),
         (f"{GAVE_UP}.Dimensions", GONE),
+        ("NotAcknowledgedAlarm.Metrics.1.MetricStat.Metric.Dimensions.0.Value", "stop_in_workflow"),
         ("ErrorsAlarm.Metrics.1.MetricStat.Metric.MetricName", "Error"),
         ("StopTaskDeadLettersAlarm.Dimensions.0.Value", {"Ref": "StopTaskDeadLetterQueue"}),
         ("StopTaskDeadLettersAlarm.Dimensions.0.Value", {"Fn::GetAtt": ["StopTaskLogGroup", "QueueName"]}),
@@ -369,6 +370,9 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         ("GaveUpAlarm.Metrics.1.ReturnData", True),
         ("GaveUpAlarm.Metrics.0.Expression", "SUM(stop_task)"),
         ("GaveUpAlarm.DatapointsToAlarm", GONE),
+        ("GaveUpAlarm.DatapointsToAlarm", 2),
+        ("NotAcknowledgedAlarm.EvaluationPeriods", 3),
+        ("NotAcknowledgedAlarm.DatapointsToAlarm", GONE),
         ("GaveUpAlarm.EvaluationPeriods", 1),
     ],
     watching.no_alarm_takes_silence_for_trouble: [
@@ -378,6 +382,14 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
     watching.one_is_too_many_of_what_an_alarm_counts: [
         ("StopTaskDeadLettersAlarm.Threshold", 1),
         ("RefusedAlarm.ComparisonOperator", "LessThanThreshold"),
+        ("NotAcknowledgedAlarm.Threshold", 1),
+    ],
+    watching.what_is_given_back_is_seen_when_the_fault_lasts_and_as_long_as_it_does: [
+        ("NotAcknowledgedAlarm.DatapointsToAlarm", 2),
+        ("NotAcknowledgedAlarm.DatapointsToAlarm", 4),
+        ("NotAcknowledgedAlarm.EvaluationPeriods", 90),
+        ("NotAcknowledgedAlarm.Metrics.1.MetricStat.Period", 300),
+        ("StopTargetsQueue.VisibilityTimeout", 3600),
     ],
     watching.every_alarm_is_sent_to_the_topic_that_the_operator_gives: [
         ("LostAlarm.AlarmActions", GONE),
@@ -397,6 +409,8 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
     watching.every_function_is_watched: [
         ("GaveUpAlarm.Metrics.3", GONE),
         ("DeploymentFaultsAlarm.Metrics.4", GONE),
+        ("/Resources/NotAcknowledgedAlarm", GONE),
+        ("NotAcknowledgedAlarm.Metrics.1", GONE),
         ("ErrorsAlarm.Metrics.1", GONE),
         ("LostAlarm.Metrics.3", GONE),
         ("NearTimeoutAlarm.Metrics.2", GONE),
