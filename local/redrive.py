@@ -49,7 +49,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from shared.aws import pack
 from shared.commands import Command, Defaults, InvalidCommand, StopTargets, When, read_command
-from shared.envelopes import Incoming, payload_of
+from shared.envelopes import Incoming, open_envelope
 from shared.outcomes import to_rfc3339
 from shared.publishing import FAILURE_REASON, LARGEST_MESSAGE, SENT_AT
 
@@ -170,17 +170,19 @@ def letter_of(received: MessageTypeDef, *, ttl: timedelta) -> Letter:
         # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/setting-up-dead-letter-queue-retention.html
         sent_at=min(stamped, _moment(attributes.get(SENT_AT, {}).get("StringValue"), otherwise=stamped)),
     )
-    defaults = Defaults(
-        command_id=message.message_id,
-        requested_at=message.sent_at,
-        time_to_live=ttl,
-        project_id="of-the-deployment",  # neither is known here: they are neither shown nor sent
-        instance_id=None,
-        confirm=False,
-    )
     content: Readable | Unreadable
     try:
-        payload: Any = payload_of(message)
+        payload: Any
+        payload, sent_at = open_envelope(message)
+        message = message._replace(sent_at=sent_at)
+        defaults = Defaults(
+            command_id=message.message_id,
+            requested_at=sent_at,
+            time_to_live=ttl,
+            project_id="of-the-deployment",  # neither is known here: they are neither shown nor sent
+            instance_id=None,
+            confirm=False,
+        )
         content = Readable(payload, read_command(payload, defaults=defaults))
         expires_at = content.command.expires_at
     except InvalidCommand as invalid:
@@ -232,7 +234,9 @@ def _as_old_as_it_is(content: Readable, body: str) -> str:
 
 def _renewed(content: Readable, *, now: datetime) -> str:
     command = content.command
-    kept = {name: value for name, value in content.payload.items() if name not in {"expires_at", "attempt"}}
+    kept = {name: value for name, value in content.payload.items() if name != "expires_at"}
+    if "attempt" in kept:  # it stays there: by it the service knows that it wrote the command
+        kept["attempt"] = 1
     renewed = kept | {"command_id": command.command_id, "requested_at": to_rfc3339(now)}
     life = command.expires_at - command.requested_at
     if "expires_at" in content.payload and life > timedelta():  # or it would be over before it begins

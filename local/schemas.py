@@ -78,7 +78,9 @@ _STOP_TASK: Final[Remarks] = {
     "command_id": "Names the command in its outcomes. Left out: the SQS message id, or a new UUID for a direct call.",
     "task_id": "The task of CodeArts Check to stop.",
     "requested_at": {
-        "description": "When it was asked for, RFC 3339 with its zone. Left out: when SQS took the message, or now.",
+        "description": "When it was asked for, RFC 3339 with its zone; at most 5 minutes after it was sent. "
+        "Left out: when it was sent, by the earliest of the times of SQS and of the SNS or EventBridge envelope, or "
+        "now for a direct call.",
         **_MOMENT,
     },
     "expires_at": {
@@ -91,7 +93,11 @@ _STOP_TASK: Final[Remarks] = {
     "dry_run": "Only read the state: what runs comes back as would_stop, and nothing is stopped.",
     "confirm": "Tell the end only when the state read back says that the work has ended. "
     "Left out: CONFIRM_BY_DEFAULT, false unless set otherwise.",
-    "attempt": {"description": f"Which attempt this is. {_BY_THE_SERVICE}", "readOnly": True},
+    "attempt": {
+        "description": f"Which attempt this is. With it and a project_id, an instance_id that is left out is none. "
+        f"{_BY_THE_SERVICE}",
+        "readOnly": True,
+    },
     "tally": {"description": f"What was told in earlier attempts. {_BY_THE_SERVICE}", "readOnly": True},
     "awaiting": {
         "description": "Those of the targets whose stop was taken and that are only read again; "
@@ -162,7 +168,8 @@ _OUTCOME: Final[Remarks] = {
     "reason": "The command's, or null.",
     "occurred_at": {"description": "When this was settled.", **_MOMENT_IN_UTC},
     "results": "What became of some of the targets. Each target has one result over all the events of its command.",
-    "tally": "How many targets have which result, over all the events of the command so far.",
+    "tally": "How many targets have which result, over all the events of the command so far; also of a remainder that "
+    "was rejected.",
     "confirmed": "On the final event of a command with confirm, whether all of it was read to have ended; else null.",
     "errors": "Why it was rejected; else empty.",
 }
@@ -227,8 +234,9 @@ _WITHIN: Final[Mapping[str, Remarks]] = {
 # --- what they are as a whole
 
 _NOT_SAID: Final = (
-    "Refused besides, which a schema cannot say: times that do not exist or lie outside the years 1970 to 8999, lone "
-    "surrogates in texts, and of what Stopline writes itself numbers such as 2.0 and an awaiting that is no target."
+    "Refused besides, which a schema cannot say: times that do not exist or lie outside the years 1970 to 8999, a "
+    "requested_at of the future, lone surrogates in texts, and of what Stopline writes itself numbers such as 2.0 and "
+    "an awaiting that is no target."
 )
 _OUTCOME_EVENT: Final = "An outcome as it comes out of the bus."
 _OUTCOME_DETAIL: Final = "What became of a command, or of a part of it: the results of at most 100 targets."

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Self
 
@@ -51,6 +51,9 @@ _RFC3339: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})
 _YEARS: Final = range(1970, 9000)
 _LATEST: Final = datetime(8999, 12, 31, tzinfo=UTC)
 
+MOST_AHEAD: Final = timedelta(minutes=5)
+"""How far `requested_at` may lie after the sending: clocks differ, but a command must not make itself younger."""
+
 
 def _not_null(value: Any) -> Any:
     if value is None:
@@ -58,7 +61,8 @@ def _not_null(value: Any) -> Any:
     return value
 
 
-def _read_instant(value: Any) -> datetime:
+def read_instant(value: Any) -> datetime:
+    """Read an RFC 3339 time; raises `ValueError` that says what it should be."""
     if isinstance(value, datetime):  # the default, which the service itself puts in
         return value
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
@@ -102,7 +106,7 @@ type Awaiting = Annotated[
 type When = Annotated[
     datetime,
     BeforeValidator(
-        _read_instant, json_schema_input_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+        read_instant, json_schema_input_type=Annotated[str, Field(json_schema_extra={"format": "date-time"})]
     ),
     PlainSerializer(to_rfc3339, return_type=str),
 ]
@@ -122,9 +126,9 @@ class _Command(BaseModel, ABC):
     requested_by: Given[Annotated[str, StringConstraints(max_length=128)]] = None
     reason: Given[Annotated[str, StringConstraints(max_length=512)]] = None
     dry_run: bool = False
-    # Without a default here, so that a remainder always says it: what a sender left out must not change on the way.
+    # No defaults here, so that a remainder always names both: what a sender left out must not change on the way.
     confirm: bool
-    attempt: int = Field(1, ge=1, le=1_000_000)
+    attempt: int = Field(ge=1, le=1_000_000)
     tally: Tally = Tally()
     awaiting: Awaiting = ()
 
@@ -151,6 +155,11 @@ class _Command(BaseModel, ABC):
                 "tally", "leaves no room to count the targets asked for; leave it out", {"field": "tally"}
             )
         return self
+
+    @property
+    def was_begun(self) -> bool:
+        """Whether this is a remainder, of which something may have been sent."""
+        return self.attempt > 1 or self.tally.total > 0 or bool(self.awaiting)
 
     def has_expired(self, now: datetime) -> bool:
         """Whether Huawei may no longer be told: ids outlive runs, so a late stop would hit new work."""
@@ -241,7 +250,10 @@ type Command = StopTask | StopTargets
 
 
 class Defaults(NamedTuple):
-    """What a command means by what it leaves out; where it came from and the settings give it."""
+    """What a command means by what it leaves out, by its envelope and the settings.
+
+    `requested_at`: when its message was sent, or now for a direct call.
+    """
 
     command_id: str
     requested_at: datetime
@@ -253,7 +265,10 @@ class Defaults(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What could be read of a message that is no valid command, for the outcome that says so."""
+    """What could be read of a message that is no valid command, for the outcome that says so.
+
+    `tally`: what earlier attempts did, if it is a remainder.
+    """
 
     command_id: str
     command: Literal["stop_task", "stop_targets"] | None = None
@@ -264,6 +279,8 @@ class Known:
     requested_by: str | None = None
     reason: str | None = None
     attempt: int = 1
+    confirm: bool = False
+    tally: Tally = field(default_factory=Tally)
 
 
 class InvalidCommand(Exception):
@@ -288,11 +305,12 @@ def read_command(payload: object, *, defaults: Defaults) -> Command:
         "command_id": defaults.command_id,
         "requested_at": defaults.requested_at,
         "confirm": defaults.confirm,
+        "attempt": 1,
         **payload,
     }
     if "expires_at" not in payload:
         try:
-            expires_at = _read_instant(filled["requested_at"]) + defaults.time_to_live
+            expires_at = read_instant(filled["requested_at"]) + defaults.time_to_live
             filled["expires_at"] = min(expires_at, _LATEST)  # or a remainder of it would be refused
         except PydanticCustomError:  # `requested_at` itself will be complained of
             filled["expires_at"] = defaults.requested_at
@@ -303,19 +321,26 @@ def read_command(payload: object, *, defaults: Defaults) -> Command:
         case "stop_targets":
             model = StopTargets
             filled.setdefault("project_id", defaults.project_id)
-            if defaults.instance_id is not None:
+            # The service always writes both of these: without an instance it meant none.
+            is_from_the_service = payload.keys() >= {"attempt", "project_id"}
+            if defaults.instance_id is not None and not is_from_the_service:
                 filled.setdefault("instance_id", defaults.instance_id)
             if filled.get("awaiting") == [ALL_TARGETS] and "targets" in filled:
                 filled["awaiting"] = filled["targets"]
         case _:
             raise InvalidCommand(
                 (FieldError(loc="command", msg="should be stop_task or stop_targets"),),
-                Known(command_id=_command_id(payload, defaults)),
+                Known(command_id=_command_id(payload, defaults), tally=_tally(payload)),
             )
     try:
-        return model.model_validate(filled)
+        command = model.model_validate(filled)
     except ValidationError as error:
         raise InvalidCommand(_errors(error), _known(model, filled, error, defaults)) from None
+    if command.requested_at - defaults.requested_at > MOST_AHEAD:
+        said, sent = to_rfc3339(command.requested_at), to_rfc3339(defaults.requested_at)
+        msg = f"{said} is more than 5 minutes after the command was sent, {sent}"
+        raise InvalidCommand((FieldError(loc="requested_at", msg=msg),), known_of(command))
+    return command
 
 
 def known_of(command: Command) -> Known:
@@ -330,8 +355,15 @@ def _known(model: type[Command], filled: Mapping[str, Any], error: ValidationErr
     bad = {each["loc"][0] for each in error.errors(include_input=False, include_url=False) if each["loc"]}
     good = {name: filled[name] for name in _KNOWN if name in model.model_fields and name in filled and name not in bad}
     if "requested_at" in good:
-        good["requested_at"] = _read_instant(good["requested_at"])
-    return Known(**{"command_id": defaults.command_id, **good})
+        good["requested_at"] = read_instant(good["requested_at"])
+    return Known(**{"command_id": defaults.command_id, **good, "tally": _tally(filled)})
+
+
+def _tally(payload: Mapping[str, Any]) -> Tally:
+    try:
+        return Tally.model_validate(payload.get("tally", {}))
+    except ValidationError:
+        return Tally()
 
 
 def _command_id(payload: Mapping[str, Any], defaults: Defaults) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, assert_never
 
 from shared.commands import Command, InvalidCommand, read_command
-from shared.envelopes import payload_of, read_delivery
+from shared.envelopes import open_envelope, read_delivery
 from shared.execution import Service, execute
 from shared.planning import plan
 from shared.publishing import FAILURE_REASON, Parcel, Publisher, before_publishing, dead_letter, remainder_message
@@ -74,7 +74,10 @@ class Deliveries:
         parcels, accepted = self._read_all(messages)
         targets = sum(len(each.command.asked) for each in accepted.values())
         findings = execute(
-            plan(each.as_planned for each in accepted.values()),
+            plan(
+                commands=[each.as_planned for message, each in accepted.items() if not message.is_repeat],
+                repeats=[each.as_planned for message, each in accepted.items() if message.is_repeat],
+            ),
             service=self._service,
             pace=self._pace,
             deadline=before_publishing(deadline, targets=targets),
@@ -83,7 +86,7 @@ class Deliveries:
         self._telemetry.defects(findings.errors)
         self._telemetry.asked(calls=findings.calls, throttles=findings.throttles)
         parcels += [self._settle(message, each, findings) for message, each in accepted.items()]
-        fault = findings.fault
+        faults = list(findings.faults)
         del findings  # as large as the list of targets, and no longer needed
         published = self._publisher.publish(parcels, deadline=deadline)
         self._tell(parcel for parcel in parcels if parcel.message_id not in published.failed)
@@ -94,10 +97,11 @@ class Deliveries:
         }
         self._telemetry.not_acknowledged(not_acknowledged, command_ids)
         self._redeliver_soon([each for each in messages if each.message_id in not_acknowledged], deadline=deadline)
-        if fault := fault or published.fault:
+        faults += [published.fault] if published.fault else []
+        for fault in faults:
             self._telemetry.deployment_fault(fault)
-            if len(not_acknowledged) == len(messages):
-                raise fault
+        if faults and len(not_acknowledged) == len(messages):
+            raise faults[0]
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in not_acknowledged]}
 
     def _read_all(self, messages: tuple[Incoming, ...]) -> tuple[list[Parcel], dict[Incoming, Accepted]]:
@@ -105,17 +109,19 @@ class Deliveries:
         now = self._patience.now()
         parcels: list[Parcel] = []
         accepted: dict[Incoming, Accepted] = {}
-        for message in messages:
+        for queued in messages:
+            message = queued
             try:
+                payload, sent_at = open_envelope(queued)
+                message = queued._replace(sent_at=sent_at)  # a dead letter is as old as its sender says
                 command = read_command(
-                    payload_of(message),
-                    defaults=self._settings.defaults(command_id=message.message_id, requested_at=message.sent_at),
+                    payload, defaults=self._settings.defaults(command_id=message.message_id, requested_at=sent_at)
                 )
                 self._settings.guard(command)
                 if not command.has_expired(now):
                     accepted[message] = Accepted(command, is_late=False)
-                elif message.is_repeat and command.attempt == 1 and message.sent_at < command.expires_at:
-                    # It was in force before, so it may have been carried out in part: nobody can say nothing was sent.
+                elif queued.is_repeat and queued.sent_at < command.expires_at:
+                    # It was valid in SQS before, so an earlier delivery may have carried it out.
                     accepted[message] = Accepted(command, is_late=True)
                 else:
                     parcels.append(self._parcel(message, expire(command, now=now)))

@@ -9,7 +9,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shared.commands import InvalidCommand, Known
+from shared.commands import InvalidCommand, Known, read_instant
 from shared.errors import DeploymentFault
 from shared.outcomes import FieldError
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Incoming(NamedTuple):
     """One message as it came. `body` is what a dead-letter queue must hold, to the byte.
 
-    `receives`: how often SQS has delivered it, this time included. `receipt_handle` names this delivery to SQS.
+    `sent_at`: when SQS took it, see `Opened` for the sender. `receives`: how often SQS has delivered it, this time
+    included. `receipt_handle` names this delivery to SQS.
     """
 
     message_id: str
@@ -60,22 +61,43 @@ def _incoming(record: Mapping[str, Any], *, now: datetime) -> Incoming:
     )
 
 
-def payload_of(message: Incoming) -> object:
-    """Take the command, still unread, out of whichever envelope the message has.
+class Opened(NamedTuple):
+    """A command, still unread, without its envelope.
 
-    Raises `InvalidCommand` for what is no JSON.
+    `sent_at`: the earliest time that SQS or the envelope names. SNS may try for hours to hand a notification to SQS,
+    and EventBridge replays events of long ago, with their old `time`
+    (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-replay-archived-event.html).
+    """
+
+    payload: object
+    sent_at: datetime
+
+
+def open_envelope(message: Incoming) -> Opened:
+    """Take the command out of whichever envelope the message has.
+
+    Raises `InvalidCommand` for invalid JSON, and for an envelope whose time cannot be read: its age is not known.
     """
     known = Known(command_id=message.message_id)
-    payload = _parse(message.body, known)
+    payload: Any = _parse(message.body, known)
     match payload:
         # https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
         case {"Type": "Notification", "TopicArn": str(), "Message": str(inner)}:
-            return _parse(inner, known)
+            return Opened(_parse(inner, known), _sent_at(message, payload, "Timestamp", known))
         # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html
         case {"detail-type": str(), "source": str(), "detail": detail}:
-            return detail
+            return Opened(detail, _sent_at(message, payload, "time", known))
         case _:
-            return payload
+            return Opened(payload, message.sent_at)
+
+
+def _sent_at(message: Incoming, envelope: Mapping[str, Any], name: str, known: Known) -> datetime:
+    if name not in envelope:
+        return message.sent_at
+    try:
+        return min(message.sent_at, read_instant(envelope[name]))
+    except ValueError as error:
+        raise InvalidCommand((FieldError(loc=name, msg=str(error)),), known) from None
 
 
 def _parse(text: str, known: Known) -> object:

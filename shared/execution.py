@@ -1,6 +1,6 @@
 """Calls → findings: the only place that waits on Huawei.
 
-Bounded in width by the calls in flight and in time by the deadline. Passing faults are tried again here and in no
+Bounded in width by the calls in flight and in time by the deadline. Transient errors are tried again here and in no
 other layer. Answers that do not say what happened are settled by reading the state back, once for all the targets of
 a task, whichever calls they were in.
 """
@@ -8,7 +8,6 @@ a task, whichever calls they were in.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from concurrent.futures import FIRST_COMPLETED, wait
 from enum import Enum, auto
 from functools import partial
@@ -16,13 +15,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from shared.commands import ALL_TARGETS
 from shared.errors import DeploymentFault
-from shared.findings import Finding, Findings, Reading, Verdict, believe, resolve
+from shared.findings import TO_BE_READ, Finding, Findings, Reading, Trust, Verdict, believe, resolve
 from shared.patience import pauses
-from shared.planning import Call, Plan, Stop, StopAll, Task
+from shared.planning import Call, Plan, Scope, Stop, StopAll, Task
 from shared.threads import at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
     from concurrent.futures import Future
 
     from shared.deadline import Deadline
@@ -32,15 +31,18 @@ if TYPE_CHECKING:
 DOUBT: Final = 10.0
 """Seconds after which what Huawei denied is read once more: so long may a stop that was taken stay unseen."""
 
+MOST_REFUSED: Final = 3
+"""How many projects and instances in a row may refuse the key before no other unknown one is asked: more than five
+refusals in a row lock a key for five minutes (Huawei's FAQs on SIS and APIG)."""
+
 type States = dict[Task, dict[str, Finding]]
 
 
 class Service(Protocol):
     """One of Huawei's services, as far as it stops work."""
 
-    @property
-    def is_proven(self) -> bool:
-        """Whether it accepted the credentials the last time."""
+    def trust(self, task: Task) -> Trust:
+        """Return whether it accepts the key in the project and instance of the task."""
 
     def stop(self, call: Call, deadline: Deadline) -> dict[str, Finding]:
         """Send one call, once. Raises `DeploymentFault`."""
@@ -48,14 +50,15 @@ class Service(Protocol):
     def read(self, task: Task, targets: tuple[str, ...], deadline: Deadline) -> Reading:
         """Begin to read states back. Raises `DeploymentFault`.
 
-        Both say `UNFINISHED` of what there is no time for, and send nothing.
+        Both return `UNFINISHED` for what there is no time for, and send nothing.
         """
 
 
 def execute(plan: Plan, *, service: Service, pace: Pace, deadline: Deadline, patience: Patience) -> Findings:
     """Send the calls of a plan, as many at a time as the pace allows, and read what must be read.
 
-    Raises nothing: a deployment's fault ends the calls and comes back in the findings.
+    Raises nothing: a fault of the deployment ends the calls to the project and instance that it concerns, and comes
+    back in the findings.
     """
     return _Execution(service, pace, deadline, patience).run(plan)
 
@@ -67,92 +70,235 @@ class _NotAsked(Enum):
     EXPIRED = auto()
 
 
-_EXPIRED: Final = Finding(Verdict.UNFINISHED, error_msg="expired before it could be sent")
+_EXPIRED: Final = Finding(Verdict.UNFINISHED, error_msg="expired before it could be sent", was_asked=False)
+_IN_DOUBT: Final = Finding(Verdict.IN_DOUBT)
+_AGAIN: Final = frozenset({Verdict.UNFINISHED, Verdict.IN_DOUBT})
+
+type _Tries = Generator[None, None, dict[str, Finding]]
+"""The tries of one call, to be gone through one by one; returns what was found."""
+
+
+class _Sending:
+    """One call on its way; `found` says what came of it once `is_over`."""
+
+    def __init__(self, call: Call, tries: _Tries) -> None:
+        self.call = call
+        self.found: dict[str, Finding] = {}
+        self.is_over = False
+        self._tries = tries
+
+    def try_once(self) -> None:
+        """Go on to the end of the next try."""
+        try:
+            next(self._tries)
+        except StopIteration as end:
+            self.found, self.is_over = end.value, True
 
 
 class _Execution:
-    """One delivery's calls; what they share is the pace, and whether a fault of the deployment has ended them."""
+    """One delivery's calls; what they share is the pace, and which faults of the deployment have ended them."""
 
     def __init__(self, service: Service, pace: Pace, deadline: Deadline, patience: Patience) -> None:
         self._service = service
         self._pace = pace
         self._deadline = deadline
         self._patience = patience
-        self._fault: DeploymentFault | None = None
+        self._faults: dict[Scope | None, DeploymentFault] = {}
+        self._refused_in_a_row = 0
+        self._ended: dict[Task, Finding] = {}
         self._errors: list[Exception] = []
-        self._counting = threading.Lock()
+        self._lock = threading.Lock()
         self._calls = 0
         self._throttles = 0
 
     def run(self, plan: Plan) -> Findings:
         named, whole = self._stop_all(plan.calls)
-        read = self._read(_together(plan.reads, _all(Verdict.UNCLEAR, named), _all(Verdict.UNCLEAR, whole)))
+        read = self._read(_together(plan.reads, _all(TO_BE_READ, named), _all(TO_BE_READ, whole)))
         named, whole = _resolved(named, read), _resolved(whole, read)
-        if denied := _together(_all(Verdict.DENIED, named), _all(Verdict.DENIED, whole)):
+        if denied := _together(_all(_DENIED, named), _all(_DENIED, whole)):
             later = self._read(denied) if self._patience.rest(DOUBT, self._deadline) else {}
             named, whole = _believed(named, later), _believed(whole, later)
-        return Findings(named, whole, read, self._fault, tuple(self._errors), self._calls, self._throttles)
+        faults = tuple(self._faults.values())
+        return Findings(named, whole, read, faults, tuple(self._errors), self._calls, self._throttles)
 
     def _stop_all(self, calls: Iterable[Call]) -> tuple[States, States]:
-        """Send the calls, some beside each other, and give what was found of named targets, and of whole tasks."""
+        """Send the calls, some beside each other, and return what was found of named targets, and of whole tasks."""
         named: States = {}
         whole: States = {}
-        waiting = deque(calls)
 
-        def take(call: Call, found: dict[str, Finding]) -> None:
-            (whole if isinstance(call, StopAll) else named).setdefault(call.task, {}).update(found)
+        def take(advanced: Iterable[_Sending]) -> None:
+            for each in advanced:
+                states = whole if isinstance(each.call, StopAll) else named
+                states.setdefault(each.call.task, {}).update(each.found)
+                each.found = {}  # there may be 100 000 targets
 
-        # Alone while Huawei has not accepted the credentials: more than five refusals in a row lock a key for five
-        # minutes (Huawei's FAQs on SIS and APIG), so a wrong one must be found out by one call, not by eight at once.
-        # And the last needs no thread of its own, whose start would cost more than a signature.
-        while waiting and (len(waiting) == 1 or not self._service.is_proven):
-            take(waiting[0], self._stop(waiting.popleft()))
-        for call, found in self._pace.threads.as_done(self._stop, waiting):
-            take(call, found)
+        waiting = [_Sending(call, self._tries(call)) for call in calls]
+        while waiting:
+            ready, others = _parted(waiting, self._may_go_beside_others)
+            probes = self._probes(others)
+            work = [*([partial(self._probe, probes)] if probes else []), *(partial(self._finish, one) for one in ready)]
+            if len(work) == 1:  # needs no thread of its own, whose start would cost more than a signature
+                take(work[0]())
+            else:
+                for _, advanced in self._pace.threads.as_done(_call, work):
+                    take(advanced)
+            # What was tried and goes on waits behind all others: if one back end hangs, the next call may be answered
+            # at once.
+            tried = set(probes)
+            untried = [one for one in others if one not in tried]
+            waiting = [one for one in (*untried, *probes, *ready) if not one.is_over]
         return named, whole
 
-    def _submit[T](self, work: Callable[[], T]) -> Future[T]:
-        """Start work beside the rest; but while Huawei has not accepted the credentials, alone, as in `_stop_all`."""
-        if self._service.is_proven:
+    def _may_go_beside_others(self, sending: _Sending) -> bool:
+        task = sending.call.task
+        return self._service.trust(task) is Trust.ACCEPTED or self._is_halted(task)
+
+    def _is_halted(self, task: Task) -> bool:
+        """Whether nothing more is asked about a task: its project refused the key, or too many did in a row."""
+        if task.scope in self._faults:
+            return True
+        return self._refused_in_a_row >= MOST_REFUSED and self._service.trust(task) is not Trust.ACCEPTED
+
+    def _probes(self, waiting: Iterable[_Sending]) -> list[_Sending]:
+        """Return the first call of each project and instance, to find out one after the other which accepts the key.
+
+        A wrong key must be found out by one call, not by eight at once: refusals in a row lock it. Where it was refused
+        before is asked last, so that those who are refused do not keep away those who are not.
+        """
+        first: dict[Scope | None, _Sending] = {}
+        for each in waiting:
+            first.setdefault(each.call.task.scope, each)
+        return sorted(first.values(), key=lambda each: self._service.trust(each.call.task) is Trust.REFUSED)
+
+    def _probe(self, probes: Sequence[_Sending]) -> Sequence[_Sending]:
+        for each in probes:
+            each.try_once()
+        return probes
+
+    def _finish(self, sending: _Sending) -> Sequence[_Sending]:
+        while not sending.is_over and self._may_go_beside_others(sending):
+            sending.try_once()
+        return (sending,)
+
+    def _tries(self, call: Call, *, is_part: bool = False) -> _Tries:
+        """Send one call until nothing of it is left to a transient error, or tries or time have run out.
+
+        Yields between two tries, before the pause. `is_part`: it is a part of a call that was refused as a whole.
+        """
+        findings: dict[str, Finding] = {}
+        must_look = isinstance(call, Stop) and call.look_first
+        for pause in pauses():
+            may_send = self._may_send(call, findings) if must_look else True
+            sent = self._send(call, findings) if may_send else call
+            if may_send is None or sent is None:
+                return findings
+            if isinstance(sent, Stop) and findings[sent.targets[0]].verdict is Verdict.CALL_REFUSED:
+                return findings | (yield from self._split(sent, is_part=is_part))
+            left = self._left(sent, findings)
+            if left is None or pause is None:
+                break
+            yield
+            unfinished = [findings[target] for target in _asked(left)]
+            if not self._wait(pause, unfinished):
+                break
+            must_look = not may_send or any(found.verdict is Verdict.IN_DOUBT for found in unfinished)
+            call = left
+        return findings
+
+    def _may_send(self, call: Call, findings: dict[str, Finding]) -> bool | None:
+        """Read the state of the task before a stop is sent again of which nobody knows whether it was taken.
+
+        Return `None` if there is nothing to send any more, and `False` if the state could not be read yet.
+        """
+        state = self._look(call.task)
+        if state is None:
+            return None
+        if isinstance(state, _NotAsked):
+            findings.update(self._late(_asked(call)) | findings)
+            return None
+        if state.verdict is Verdict.RUNS:
+            return True
+        if call.task.whole in _asked(call):  # else each target is read on its own, later, for all calls of the task
+            findings[call.task.whole] = resolve(findings.get(call.task.whole, _IN_DOUBT), state)
+        return False if state.verdict is Verdict.UNFINISHED else None
+
+    def _look(self, task: Task) -> Finding | _NotAsked | None:
+        """Read the state of a task as a whole, once."""
+        reading = self._ask(task, partial(self._service.read, task, (task.whole,)))
+        return reading.findings[task.whole] if isinstance(reading, Reading) else reading
+
+    def _send(self, call: Call, findings: dict[str, Finding]) -> Call | None:
+        """Send once what is valid of a call, and note the answers. Return what was sent; `None` if nothing was."""
+        while (valid := self._valid(call, findings)) is not None:
+            answer = self._ask(call.task, partial(self._service.stop, valid), call=valid)
+            if answer is _NotAsked.EXPIRED:  # some of it, while it waited for its turn
+                continue
+            if answer is _NotAsked.NO_TURN:
+                findings.update(self._late(_asked(valid)) | findings)  # what an earlier try was answered stands
+            if not isinstance(answer, dict):
+                return None
+            known = findings.keys()
+            findings |= {target: found for target, found in answer.items() if found.was_asked or target not in known}
+            return valid
+        return None
+
+    def _left(self, call: Call, findings: dict[str, Finding]) -> Call | None:
+        """Return what is to be tried again of a call; `None` if there is nothing."""
+        again = {target for target in _asked(call) if findings[target].verdict in _AGAIN}
+        left = call.only(again) if isinstance(call, Stop) else call
+        return self._valid(left, findings) if again and left and not self._is_halted(call.task) else None
+
+    def _valid(self, call: Call, findings: dict[str, Finding]) -> Call | None:
+        """Return what has not expired of a call; note the rest, unless an earlier try was answered."""
+        now = self._patience.now()
+        if now < call.expires_at:
+            return call
+        left = call.valid_at(now) if isinstance(call, Stop) else None
+        kept = frozenset(_asked(left) if left else ())
+        findings.update({target: findings.get(target, _EXPIRED) for target in _asked(call) if target not in kept})
+        return left
+
+    def _split(self, call: Stop, *, is_part: bool) -> _Tries:
+        """Send in halves, down to single targets, a call that Huawei refused as a whole, and return what was found.
+
+        One odd target may be the reason, and the others are to be stopped all the same. A call with n targets becomes
+        2n - 1 calls at most, and none if its task has ended: then the state of each target says all.
+        """
+        if not is_part:
+            state = self._ended.get(call.task) or self._look(call.task)
+            if not isinstance(state, Finding) or state.verdict is Verdict.UNFINISHED:
+                return {}
+            if state.verdict not in {Verdict.RUNS, Verdict.REFUSED}:
+                self._ended[call.task] = state
+                return dict.fromkeys(call.targets, state) if state.verdict is Verdict.NOT_FOUND else {}
+        first, second = call.halves()
+        found = yield from self._tries(first, is_part=True)
+        return found | (yield from self._tries(second, is_part=True))
+
+    def _submit[T](self, task: Task, work: Callable[[], T]) -> Future[T]:
+        """Start work beside the rest; but where Huawei has not accepted the key, alone, as in `_stop_all`."""
+        if self._service.trust(task) is Trust.ACCEPTED:
             return self._pace.threads.submit(work)
         return at_once(work)
 
-    def _stop(self, call: Call) -> dict[str, Finding]:
-        """Send one call until nothing of it is left to a passing fault, or tries or time have run out."""
-        findings: dict[str, Finding] = {}
-        for pause in pauses():
-            answer = self._ask(partial(self._service.stop, call), call=call)
-            if answer is None:
-                return findings
-            if answer is _NotAsked.NO_TURN:  # what an earlier try was told stands
-                return self._late(_asked(call)) | findings
-            if answer is _NotAsked.EXPIRED:
-                return findings | dict.fromkeys(_asked(call), _EXPIRED)
-            findings |= answer
-            again = tuple(target for target in _asked(call) if findings[target].verdict is Verdict.UNFINISHED)
-            if not again or self._has_expired(call) or not self._wait(pause, [findings[target] for target in again]):
-                return findings
-            if isinstance(call, Stop):
-                call = Stop(call.task, again, call.expires_at)
-        return findings
-
-    def _has_expired(self, call: Call) -> bool:
-        return self._patience.now() >= call.expires_at
-
     def _read(self, wanted: dict[Task, tuple[str, ...]]) -> States:
-        """Read states back, again where a passing fault came between, until tries or time have run out."""
+        """Read states back, again what met a transient error, until tries or time have run out."""
         states: States = {task: {} for task in wanted}
         for pause in pauses():
             self._read_once(wanted, states)
-            wanted = {task: again for task, found in states.items() if (again := _with(Verdict.UNFINISHED, found))}
-            passing = [states[task][target] for task, targets in wanted.items() for target in targets]
-            if not wanted or not self._wait(pause, passing):
+            wanted = {
+                task: again
+                for task, found in states.items()
+                if (again := _with(_UNFINISHED, found)) and not self._is_halted(task)
+            }
+            unfinished = [states[task][target] for task, targets in wanted.items() for target in targets]
+            if not wanted or not self._wait(pause, unfinished):
                 break
         return states
 
     def _read_once(self, wanted: dict[Task, tuple[str, ...]], states: States) -> None:
         reads = {
-            self._submit(partial(self._ask, partial(self._service.read, task, targets))): task
+            self._submit(task, partial(self._ask, task, partial(self._service.read, task, targets))): task
             for task, targets in wanted.items()
         }
         while reads:
@@ -164,7 +310,17 @@ class _Execution:
                     states[task] = self._late(wanted[task]) | states[task]
                 elif reading is not None:
                     states[task].update(reading.findings)
-                    reads |= {self._submit(partial(self._ask, more)): task for more in reading.more}
+                    reads |= {
+                        self._submit(task, partial(self._go_on_reading, task, reading, more)): task
+                        for more in reading.more
+                    }
+
+    def _go_on_reading(
+        self, task: Task, before: Reading, more: Callable[[Deadline], Reading]
+    ) -> Reading | _NotAsked | None:
+        if before.pause is not None and not self._wait(before.pause, before.findings.values()):
+            return _NotAsked.NO_TURN
+        return self._ask(task, more)
 
     def _late(self, targets: Iterable[str]) -> dict[str, Finding]:
         """Say that there was no time to ask; what Huawei still wants to be left alone for goes along."""
@@ -173,31 +329,33 @@ class _Execution:
         return dict.fromkeys(targets, late)
 
     def _ask[T: (dict[str, Finding], Reading)](
-        self, question: Callable[[Deadline], T], *, call: Call | None = None
+        self, task: Task, question: Callable[[Deadline], T], *, call: Call | None = None
     ) -> T | _NotAsked | None:
-        """Ask Huawei once, in turn; `None` when the deployment is at fault, now or before, or we are.
+        """Ask Huawei about a task once, in turn; `None` when the deployment is at fault, now or before, or we are.
 
         `call`: what is sent by it, unless it only reads.
         """
-        if self._fault is not None:
+        if self._is_halted(task):
             return None
         turn = self._pace.begin(self._deadline)
         if turn is None:
             return _NotAsked.NO_TURN
         findings: Iterable[Finding] = ()
         try:
-            if self._fault is not None:  # found by another call while this one waited for its turn
+            if self._is_halted(task):  # found by another call while this one waited for its turn
                 return None
-            if call is not None and self._has_expired(call):  # while it waited for its turn
+            if call is not None and self._patience.now() >= call.expires_at:  # while it waited for its turn
                 return _NotAsked.EXPIRED
             self._count(calls=1)
             answer = question(self._deadline)
             findings = (answer.findings if isinstance(answer, Reading) else answer).values()
         except DeploymentFault as fault:
-            self._fault = fault
+            self._refused(task, fault)
         except Exception as error:  # noqa: BLE001 - the edge of one call: its targets are left without a finding
             self._errors.append(error)
         else:
+            if self._service.trust(task) is Trust.ACCEPTED:
+                self._refused_in_a_row = 0
             return answer
         finally:
             throttles = [finding.retry_after or 0.0 for finding in findings if finding.throttled]
@@ -205,30 +363,52 @@ class _Execution:
             self._pace.end(turn, self._deadline, throttled=bool(throttles), retry_after=max(throttles, default=None))
         return None
 
+    def _refused(self, task: Task, fault: DeploymentFault) -> None:
+        with self._lock:
+            self._faults.setdefault(task.scope, fault)
+            self._refused_in_a_row += 1
+
     def _count(self, *, calls: int = 0, throttles: int = 0) -> None:
-        with self._counting:
+        with self._lock:
             self._calls += calls
             self._throttles += throttles
 
-    def _wait(self, longest: float | None, passing: list[Finding]) -> bool:
+    def _wait(self, longest: float | None, unfinished: Collection[Finding]) -> bool:
         """Pause with full jitter, for at least as long as Huawei asked; say whether there is a try left to wait for.
 
         A throttle is waited for by all together, in `Pace`.
         """
-        if longest is None or self._fault is not None:
+        if longest is None:
             return False
-        if all(finding.throttled for finding in passing):
+        if all(finding.throttled for finding in unfinished):
             return self._deadline.remaining() > 0
-        asked = max(finding.retry_after or 0.0 for finding in passing)
+        asked = max(finding.retry_after or 0.0 for finding in unfinished)
         return self._patience.wait(longest, self._deadline, asked=asked)
 
 
-def _with(verdict: Verdict, findings: Mapping[str, Finding]) -> tuple[str, ...]:
-    return tuple(target for target, finding in findings.items() if finding.verdict is verdict)
+_DENIED: Final = frozenset({Verdict.DENIED})
+_UNFINISHED: Final = frozenset({Verdict.UNFINISHED})
 
 
-def _all(verdict: Verdict, states: States) -> dict[Task, tuple[str, ...]]:
-    return {task: targets for task, found in states.items() if (targets := _with(verdict, found))}
+def _call[T](work: Callable[[], T]) -> T:
+    return work()
+
+
+def _parted[T](items: Iterable[T], condition: Callable[[T], bool]) -> tuple[list[T], list[T]]:
+    """Return those items that meet the condition, which is asked once of each, and the others."""
+    met: list[T] = []
+    others: list[T] = []
+    for item in items:
+        (met if condition(item) else others).append(item)
+    return met, others
+
+
+def _with(verdicts: frozenset[Verdict], findings: Mapping[str, Finding]) -> tuple[str, ...]:
+    return tuple(target for target, finding in findings.items() if finding.verdict in verdicts)
+
+
+def _all(verdicts: frozenset[Verdict], states: States) -> dict[Task, tuple[str, ...]]:
+    return {task: targets for task, found in states.items() if (targets := _with(verdicts, found))}
 
 
 def _together(*wanted: Mapping[Task, tuple[str, ...]]) -> dict[Task, tuple[str, ...]]:
@@ -251,10 +431,10 @@ def _resolved(states: States, read: States) -> States:
     """
     resolved: States = {}
     for task, found in states.items():
-        if not _with(Verdict.UNCLEAR, found):  # as it is nearly always
+        if not _with(TO_BE_READ, found):  # as it is nearly always
             resolved[task] = found
             continue
-        clear = {target: finding for target, finding in found.items() if finding.verdict is not Verdict.UNCLEAR}
+        clear = {target: finding for target, finding in found.items() if finding.verdict not in TO_BE_READ}
         unclear = found.keys() - clear.keys()
         settled = {target: resolve(found[target], read[task][target]) for target in unclear if target in read[task]}
         if len(settled) < len(unclear):
@@ -268,7 +448,7 @@ def _resolved(states: States, read: States) -> States:
 def _believed(states: States, later: States) -> States:
     return {
         task: found
-        if not _with(Verdict.DENIED, found)
+        if not _with(_DENIED, found)
         else {
             target: believe(finding, later.get(task, {}).get(target)) if finding.verdict is Verdict.DENIED else finding
             for target, finding in found.items()

@@ -43,6 +43,25 @@ class Verdict(Enum):
     """A passing fault, or never tried for lack of time: to be tried again."""
     UNCLEAR = auto()
     """The answer does not say; the state must be read back. Never leaves the execution."""
+    IN_DOUBT = auto()
+    """The stop may have been taken, though its answer is lost, or another request changes the work now: the state must
+    be read before the stop is sent again, and what still runs is tried again. Never leaves the execution."""
+    CALL_REFUSED = auto()
+    """Huawei refused a call with several targets as a whole, which says nothing about each of them. Never leaves the
+    execution."""
+
+
+TO_BE_READ: Final = frozenset({Verdict.UNCLEAR, Verdict.IN_DOUBT, Verdict.CALL_REFUSED})
+"""What the state that is read back decides."""
+
+
+class Trust(Enum):
+    """What is known of the key in one project and instance."""
+
+    UNKNOWN = auto()
+    ACCEPTED = auto()
+    """The last answer was no refusal, whatever else it was."""
+    REFUSED = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +102,24 @@ def _printable(text: str) -> str:
 
 
 def resolve(unclear: Finding, state: Finding) -> Finding:
-    """Settle an unclear answer to a stop by the state that was read back afterwards.
+    """Settle an answer to a stop that is `TO_BE_READ` by the state that was read back afterwards.
 
     `TAKEN` never comes out of it: that is said only when Huawei said it. What still runs was denied if Huawei gave an
-    error code for it, and is otherwise tried again.
+    error code for it and for nothing else, and is otherwise tried again.
     """
     match state.verdict:
-        case Verdict.STOPPING | Verdict.STOPPED | Verdict.ENDED | Verdict.NOT_FOUND | Verdict.UNFINISHED:
+        case Verdict.STOPPING | Verdict.STOPPED | Verdict.ENDED | Verdict.NOT_FOUND:
             return state
+        case Verdict.UNFINISHED:
+            return replace(state, was_asked=True)  # the stop was sent, whatever kept its state from being read
         case Verdict.RUNS:
-            verdict = Verdict.UNFINISHED if unclear.error_code is None else Verdict.DENIED
-            return replace(unclear, verdict=verdict)
+            is_denied = unclear.verdict is Verdict.UNCLEAR and unclear.error_code is not None
+            return replace(unclear, verdict=Verdict.DENIED if is_denied else Verdict.UNFINISHED)
+        case Verdict.REFUSED if unclear.verdict is Verdict.CALL_REFUSED:
+            return replace(unclear, verdict=Verdict.UNFINISHED)
         case Verdict.REFUSED:  # neither the stop nor the read was let through
             return replace(unclear if unclear.error_code else state, verdict=Verdict.REFUSED)
-        case Verdict.TAKEN | Verdict.DENIED | Verdict.UNCLEAR:
+        case Verdict.TAKEN | Verdict.DENIED | Verdict.UNCLEAR | Verdict.IN_DOUBT | Verdict.CALL_REFUSED:
             raise ValueError(f"a read cannot say {state.verdict}")
     assert_never(state.verdict)
 
@@ -116,18 +139,24 @@ def believe(denied: Finding, later: Finding | None) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """States read back, by target, and the reads that the others still take; those may run side by side."""
+    """States read back, by target, and the reads that the others still take; those may run side by side.
+
+    `pause`: the longest pause in seconds before `more`, of which a random part is waited; `None` is no pause.
+    """
 
     findings: Mapping[str, Finding]
     more: tuple[Callable[[Deadline], Reading], ...] = ()
+    pause: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
     """All that one execution found out, by task and target.
 
-    A target that is missing was not settled because of `fault`, or of one of our own `errors`: its commands are not
-    acknowledged. `whole` answers "stop all" calls: `"*"` and the targets that Huawei listed.
+    A target that is missing was not settled because of one of `faults`, or of one of our own `errors`: its commands are
+    not acknowledged. `whole` answers "stop all" calls: `"*"` and the targets that Huawei listed.
+
+    `faults`: of the deployment, one for each project and instance that it kept from being asked.
 
     `calls`: the questions put to Huawei, reads too, and each time again. `throttles`: those of them whose answer slowed
     us down.
@@ -136,7 +165,7 @@ class Findings:
     named: Mapping[Task, Mapping[str, Finding]] = field(default_factory=dict)
     whole: Mapping[Task, Mapping[str, Finding]] = field(default_factory=dict)
     read: Mapping[Task, Mapping[str, Finding]] = field(default_factory=dict)
-    fault: DeploymentFault | None = None
+    faults: tuple[DeploymentFault, ...] = ()
     errors: tuple[Exception, ...] = ()
     calls: int = 0
     throttles: int = 0

@@ -59,7 +59,14 @@ class Response(NamedTuple):
 
 
 class NoAnswer(Exception):
-    """No whole answer came: refused, cut or timed out. The request may or may not have arrived; try again."""
+    """No whole answer came: refused, cut or timed out; try again.
+
+    `was_sent` is False only where it is certain that no byte of the request reached the server.
+    """
+
+    def __init__(self, message: str, *, was_sent: bool = True) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
 
 
 class NoSuchHost(Exception):
@@ -93,13 +100,15 @@ class Http:
         connections = self._by_origin.get(origin) or self._by_origin.setdefault(
             origin, _Connections(origin, self._trust, self._most)
         )
+        was_sent = False
         try:
             with connections.one(must_end) as connection:
+                was_sent = True
                 connection.settimeout(_left(must_end))
                 connection.sendall(request)
                 return _answer(connection, min(must_end, time.monotonic() + READ_TIMEOUT))
         except (BrokenAnswer, OSError) as error:
-            raise translate(error) from error
+            raise translate(error, was_sent=was_sent) from error
 
 
 def signing_time(at: datetime) -> str:
@@ -110,15 +119,15 @@ def signing_time(at: datetime) -> str:
 _NO_SEPARATORS: Final = str.maketrans("", "", "-:")
 
 
-def translate(error: Exception) -> NoAnswer | NoSuchHost:
+def translate(error: Exception, *, was_sent: bool) -> NoAnswer | NoSuchHost:
     """Map what the reader of answers, ssl and the socket below it can raise to our two words."""
+    message = str(error) or type(error).__name__
     match error:
         case socket.gaierror(errno=socket.EAI_NONAME) | ssl.SSLCertVerificationError():
-            # "Name or service not known" is a wrong setting; "temporary failure" is a passing one.
-            word: type[NoAnswer | NoSuchHost] = NoSuchHost
+            # "Name or service not known" is a wrong setting; "temporary failure" is a transient one.
+            return NoSuchHost(message)
         case _:
-            word = NoAnswer
-    return word(str(error) or type(error).__name__)
+            return NoAnswer(message, was_sent=was_sent)
 
 
 class _Origin(NamedTuple):

@@ -167,8 +167,12 @@ class CommandSettings(_OfCommands):
         return False
 
     def guard(self, command: Command) -> None:
-        """Refuse what this deployment does not let through; raises `InvalidCommand`."""
-        if isinstance(command, StopTargets) and command.all_targets and not self.lets_stop_all:
+        """Refuse what this deployment does not let through; raises `InvalidCommand`.
+
+        A stop that was taken is only read, whatever the deployment lets through by now.
+        """
+        stops_all = isinstance(command, StopTargets) and command.all_targets and not command.awaiting
+        if stops_all and not self.lets_stop_all:
             raise _forbidden(command, "all_targets", "ALLOW_STOP_ALL is not true in this deployment")
 
     def defaults(self, *, command_id: str, requested_at: datetime) -> Defaults:

@@ -180,31 +180,56 @@ def expire(command: Command, *, now: datetime) -> Settlement:
 
     If nothing was sent yet it is `expired`, and the outcome says everything. A remainder ends as `failed`.
     """
-    if command.attempt > 1 or command.tally.total or command.awaiting:
-        unfinished = dict.fromkeys(command.asked, (Unfinished.TO_STOP, None))
+    if command.was_begun:
+        awaiting = frozenset(command.awaiting)
+        unfinished = {
+            target: (Unfinished.AWAITING if target in awaiting else Unfinished.TO_STOP, None)
+            for target in command.asked
+        }
         nothing = _Ends(command.asked, [None] * len(command.asked))
         return _give_up(command, nothing, unfinished, now=now, failure_reason="expired")
-    return Done((_outcome(known_of(command), Status.EXPIRED, command.asked, now=now),))
+    known = known_of(command)
+    return Done((_outcome(known, Status.EXPIRED, command.asked, now=now, confirmed=_unconfirmed(known)),))
 
 
 def settle_late(command: Command, findings: Findings, *, now: datetime) -> Settlement:
     """Settle a repeated delivery that came past `expires_at`, by the states read and nothing else.
 
-    An earlier delivery may have stopped some of it; what did is `already_ended`, and the rest is given up.
+    An earlier delivery may have stopped some of it: what has ended is `already_ended`. What runs is given up, or with
+    `confirm` still running if its stop was taken.
     """
     states = findings.read.get(task_of(command), {})
     if not states.keys() >= set(command.asked):
         return LeftOpen(())
+    awaiting = frozenset(command.awaiting)
     found = ((target, states[target]) for target in command.asked)
-    ends, unfinished = _parted((target, _OF_A_LATE_REPEAT[each.verdict], each) for target, each in found)
+    ends, unfinished = _parted(
+        (target, _ends_late_as(command, each, is_awaited=target in awaiting), each) for target, each in found
+    )
     if not unfinished:
         return Done(_tell(command, ends, now=now, final=True))
     return _give_up(command, ends, unfinished, now=now, failure_reason="expired")
 
 
 def reject(known: Known, errors: tuple[FieldError, ...], *, body: str, now: datetime) -> Outcome:
-    """Give the outcome of a message that is no valid command, or that a guard forbids. `body`: as it came."""
-    return _outcome(known, Status.REJECTED, (body,), now=now, errors=errors)
+    """Return the outcome of a message that is no valid command, or that a guard forbids. `body`: as it came.
+
+    Of a remainder it keeps the tally: earlier attempts may have stopped something.
+    """
+    return _outcome(
+        known,
+        Status.REJECTED,
+        (body,),
+        now=now,
+        tally=known.tally,
+        confirmed=_unconfirmed(known),
+        errors=errors,
+    )
+
+
+def _unconfirmed(known: Known) -> bool | None:
+    """Return the `confirmed` of a final event that no state was read for."""
+    return False if known.confirm else None
 
 
 def _findings_on(command: Command, findings: Findings) -> Iterable[tuple[str, Finding | None]]:
@@ -261,6 +286,11 @@ _OF_A_DRY_RUN: Final[Mapping[Verdict, Result | Unfinished]] = {
 _OF_A_LATE_REPEAT: Final[Mapping[Verdict, Result | Unfinished]] = {
     **_OF_A_STOP,
     Verdict.RUNS: Unfinished.TO_STOP,
+    Verdict.REFUSED: Unfinished.TO_STOP,  # the read was refused, not the stop
+}
+_OF_A_LATE_REPEAT_TO_CONFIRM: Final[Mapping[Verdict, Result | Unfinished]] = {
+    **_OF_A_LATE_REPEAT,
+    Verdict.STOPPING: Unfinished.AWAITING,
 }
 
 
@@ -276,6 +306,15 @@ def _ends_as(command: Command, finding: Finding | None, *, is_awaited: bool) -> 
     if is_awaited:
         return _OF_A_CONFIRMATION[finding.verdict]
     return (_OF_A_STOP_TO_CONFIRM if command.confirm else _OF_A_STOP)[finding.verdict]
+
+
+def _ends_late_as(command: Command, state: Finding, *, is_awaited: bool) -> Result | Unfinished:
+    """Return as what the state ends a target of a command that may only be read, or why it does not."""
+    if command.dry_run:
+        return _OF_A_DRY_RUN[state.verdict]
+    if is_awaited:
+        return _OF_A_CONFIRMATION[state.verdict]
+    return (_OF_A_LATE_REPEAT_TO_CONFIRM if command.confirm else _OF_A_LATE_REPEAT)[state.verdict]
 
 
 def _give_up(

@@ -211,6 +211,7 @@ def _command(
         "command": command,
         "command_id": command_id,
         "task_id": task.task_id,
+        "attempt": 1,  # without it the queue function would add its own instance where the sweep has none
         "expires_at": to_rfc3339(expires_at),
         "requested_by": "stopline sweep",
         "reason": (

@@ -152,8 +152,8 @@ class Workflow:
             match settlement:
                 case Done(outcomes) | Undone(outcomes):
                     return _answer(outcomes[-1], shown)
-                case LeftOpen() | GoesOn() if findings.fault is not None:
-                    raise findings.fault
+                case LeftOpen() | GoesOn() if findings.faults:
+                    raise findings.faults[0]
                 case LeftOpen():
                     raise findings.errors[0]  # what else keeps a target from being found out about
                 case GoesOn(_, remainder, delay_seconds):
@@ -176,7 +176,7 @@ class Workflow:
     def _execute(self, command: Command, deadline: Deadline) -> Findings:
         paced = self._check_tasks if isinstance(command, StopTask) else self._batch_tasks
         findings = execute(
-            plan((command,)),
+            plan((), repeats=(command,)),  # the caller may call again with the same input, and nothing tells
             service=paced.service,
             pace=paced.pace,
             deadline=before_publishing(deadline, targets=len(command.asked)),
@@ -184,8 +184,8 @@ class Workflow:
         )
         self._telemetry.asked(calls=findings.calls, throttles=findings.throttles)
         self._telemetry.defects(findings.errors)
-        if findings.fault is not None:
-            self._telemetry.deployment_fault(findings.fault)
+        for fault in findings.faults:
+            self._telemetry.deployment_fault(fault)
         return findings
 
     def _publish(self, outcomes: Sequence[Outcome], deadline: Deadline) -> None:
@@ -207,8 +207,11 @@ def _guard_size(command: Command) -> None:
 
     With `confirm` a remainder names most targets twice: those that are left, and those of them that are only to be
     read. It would be too late to find that out when it is handed back. Names that are larger than a state by themselves
-    did not come from a state machine.
+    did not come from a state machine. A remainder is let through: it was handed back, and what follows is no larger
+    than what was allowed for the whole.
     """
+    if command.was_begun:
+        return
     asked = command.asked
     names = sum(map(len, asked))
     limit = LARGEST_STATE if names + len(asked) * len('"",') <= LARGEST_STATE else LARGEST_RESPONSE

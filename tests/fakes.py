@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.commands import ALL_TARGETS, Defaults
 from shared.deadline import Deadline
-from shared.findings import Finding, Reading, Verdict
+from shared.findings import Finding, Reading, Trust, Verdict
 from shared.http import Response
 from shared.huawei.client import DerivedSigning, HuaweiClient
 from shared.huawei.credentials import Credentials, CredentialSource, FixedCredentials
@@ -149,7 +149,8 @@ class FakeHuawei:
     `disturb` may answer in place of the table, for one call or read; what it gives for a target stands.
     """
 
-    is_proven = True
+    accepted = Trust.ACCEPTED
+    """What `trust` says of every task."""
 
     def __init__(self, tasks: Mapping[Task, Mapping[str, Verdict]], *, lists_all: bool = True) -> None:
         self.states = {task: dict(targets) for task, targets in tasks.items()}
@@ -160,6 +161,9 @@ class FakeHuawei:
         self.disturb: Callable[[Call | tuple[Task, tuple[str, ...]]], Mapping[str, Finding]] = lambda _: {}
         self._lists_all = lists_all
         self._lock = threading.Lock()
+
+    def trust(self, task: Task) -> Trust:  # noqa: ARG002 - the same of every task
+        return self.accepted
 
     def stop(self, call: Call, deadline: Deadline) -> dict[str, Finding]:
         if not deadline.remaining():
@@ -245,6 +249,11 @@ def response(body: Any = None, status: int = 200, **headers: str) -> Response:
     return Response(status=status, headers=named, body=body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
+def stop_of(task: Task, targets: tuple[str, ...], *, expires_at: datetime = NOW, look_first: bool = False) -> Stop:
+    """Give a call whose targets all expire at once."""
+    return Stop(task, targets, (expires_at,) * len(targets), look_first)
+
+
 def client_over(
     http: HttpSender,
     *,
@@ -262,8 +271,10 @@ def client_over(
     )
 
 
-def delivery(*bodies: str | Mapping[str, Any], ids: Iterable[str] = (), sent_at: datetime = NOW) -> dict[str, Any]:
-    """Give an SQS delivery of these bodies, with message ids m-0, m-1, …"""
+def delivery(
+    *bodies: str | Mapping[str, Any], ids: Iterable[str] = (), sent_at: datetime = NOW, receives: int = 1
+) -> dict[str, Any]:
+    """Return an SQS delivery of these bodies, the `receives`-th of each, with message ids m-0, m-1, …"""
     named = list(ids) or [f"m-{number}" for number in range(len(bodies))]
     return {
         "Records": [
@@ -271,7 +282,10 @@ def delivery(*bodies: str | Mapping[str, Any], ids: Iterable[str] = (), sent_at:
                 "messageId": message_id,
                 "receiptHandle": f"receipt of {message_id}",
                 "body": body if isinstance(body, str) else json.dumps(body),
-                "attributes": {"SentTimestamp": str(int(sent_at.timestamp() * 1000)), "ApproximateReceiveCount": "1"},
+                "attributes": {
+                    "SentTimestamp": str(int(sent_at.timestamp() * 1000)),
+                    "ApproximateReceiveCount": str(receives),
+                },
                 "messageAttributes": {},
                 "md5OfBody": "0",
                 "eventSource": "aws:sqs",

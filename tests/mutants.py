@@ -39,6 +39,7 @@ DELIVERIES: Final = ("tests/unit/test_deliveries.py",)
 EXECUTION: Final = ("tests/unit/test_execution.py",)
 PACE: Final = ("tests/unit/test_pace.py", "tests/unit/test_quota.py")
 COMMANDS: Final = ("tests/unit/test_commands.py",)
+REDRIVE: Final = ("tests/unit/test_redrive.py",)
 CONFIRM: Final = ("tests/unit/test_confirmed_stops.py",)
 SWEEP: Final = ("tests/unit/test_staleness.py", "tests/unit/test_sightings.py", "tests/unit/test_sweeping.py")
 LISTS: Final = ("tests/unit/test_task_lists.py",)
@@ -48,6 +49,9 @@ THREADS: Final = ("tests/unit/test_threads.py",)
 EVENTS: Final = ("tests/property/test_events_by_place.py",)
 TELEMETRY: Final = ("tests/unit/test_telemetry.py",)
 SIGNING: Final = ("tests/property/test_aws_signing.py",)
+FAULTS: Final = ("tests/unit/test_huawei_faults.py",)
+HARD_ANSWERS: Final = ("tests/unit/test_hard_answers.py",)
+IN_DOUBT: Final = ("tests/property/test_stops_in_doubt.py",)
 MEMORY: Final = ("tests/contract/test_memory.py",)
 REDELIVERY: Final = ("tests/property/test_redelivery.py",)
 TEMPLATE: Final = ("tests/template/test_rules.py",)
@@ -80,6 +84,20 @@ MUTANTS: Final = (
         SETTLEMENT,
     ),
     Mutant(
+        "1 conservation: a rejected remainder forgets the tally",
+        "shared/settlement.py",
+        "tally=known.tally,",
+        "tally=None,",
+        DELIVERIES,
+    ),
+    Mutant(
+        "1 conservation: an invalid remainder forgets the tally",
+        "shared/commands.py",
+        '**good, "tally": _tally(filled)}',
+        "**good}",
+        COMMANDS,
+    ),
+    Mutant(
         "1 conservation: two final events",
         "shared/settlement.py",
         "is_last = self._final and part == self._parts[-1][0]",
@@ -96,8 +114,8 @@ MUTANTS: Final = (
     Mutant(
         "2 only what is unfinished: a retry sends the whole call again",
         "shared/execution.py",
-        "call = Stop(call.task, again, call.expires_at)",
-        "pass",
+        "            call = left",
+        "            pass",
         PROMISES,
     ),
     Mutant(
@@ -159,8 +177,15 @@ MUTANTS: Final = (
     Mutant(
         "3 the ALLOW_STOP_ALL guard is open",
         "shared/settings.py",
-        "command.all_targets and not self.lets_stop_all",
-        "command.all_targets and False",
+        "if stops_all and not self.lets_stop_all:",
+        "if False:",
+        DELIVERIES,
+    ),
+    Mutant(
+        "3 the ALLOW_STOP_ALL guard refuses what is only read",
+        "shared/settings.py",
+        " and command.all_targets and not command.awaiting",
+        " and command.all_targets",
         DELIVERIES,
     ),
     Mutant(
@@ -215,8 +240,8 @@ MUTANTS: Final = (
     Mutant(
         "6 stopped on a guess: what is unclear and still runs",
         "shared/findings.py",
-        "verdict = Verdict.UNFINISHED if unclear.error_code is None else Verdict.DENIED",
-        "verdict = Verdict.TAKEN",
+        "verdict=Verdict.DENIED if is_denied else Verdict.UNFINISHED",
+        "verdict=Verdict.TAKEN",
         ("tests/unit/test_codearts_check.py", *MATRIX),
     ),
     Mutant(
@@ -255,10 +280,10 @@ MUTANTS: Final = (
         DELIVERIES,
     ),
     Mutant(
-        "expiry: not looked at again before a retry",
+        "expiry: not looked at again once its turn has come",
         "shared/execution.py",
-        "return self._patience.now() >= call.expires_at",
-        "return False",
+        "if call is not None and self._patience.now() >= call.expires_at:",
+        "if False:",
         EXECUTION,
     ),
     Mutant(
@@ -307,9 +332,86 @@ MUTANTS: Final = (
     Mutant(
         "expiry: a repeat that may have been carried out says that nothing was sent",
         "shared/deliveries.py",
-        "elif message.is_repeat and",
+        "elif queued.is_repeat and",
         "elif False and",
         DELIVERIES,
+    ),
+    Mutant(
+        "expiry: only the repeat of a first attempt is read back",
+        "shared/deliveries.py",
+        "elif queued.is_repeat and",
+        "elif queued.is_repeat and command.attempt == 1 and",
+        MATRIX,
+    ),
+    Mutant(
+        "expiry: a late repeat is refused for a read that was refused",
+        "shared/settlement.py",
+        "    Verdict.REFUSED: Unfinished.TO_STOP,  # the read was refused, not the stop\n",
+        "",
+        ("tests/unit/test_settlement.py",),
+    ),
+    Mutant(
+        "expiry: what was awaited is to be stopped again",
+        "shared/settlement.py",
+        "target: (Unfinished.AWAITING if target in awaiting else Unfinished.TO_STOP, None)",
+        "target: (Unfinished.TO_STOP, None)",
+        SETTLEMENT,
+    ),
+    Mutant(
+        "expiry: a command may say that it was requested in the future",
+        "shared/commands.py",
+        "if command.requested_at - defaults.requested_at > MOST_AHEAD:",
+        "if False:",
+        COMMANDS,
+    ),
+    Mutant(
+        "expiry: a replayed command is new",
+        "shared/envelopes.py",
+        "return min(message.sent_at, read_instant(envelope[name]))",
+        "return max(message.sent_at, read_instant(envelope[name]))",
+        ("tests/unit/test_envelopes.py",),
+    ),
+    Mutant(
+        "expiry: a dead letter is as young as the last hop of its command",
+        "shared/deliveries.py",
+        "message = queued._replace(sent_at=sent_at)",
+        "message = queued",
+        DELIVERIES,
+    ),
+    Mutant(
+        "expiry: redrive takes a replayed command for a new one",
+        "local/redrive.py",
+        "message = message._replace(sent_at=sent_at)",
+        "sent_at = message.sent_at",
+        REDRIVE,
+    ),
+    Mutant(
+        "17 place: a remainder is carried out in the configured instance",
+        "shared/commands.py",
+        'is_from_the_service = payload.keys() >= {"attempt", "project_id"}',
+        "is_from_the_service = False",
+        DELIVERIES,
+    ),
+    Mutant(
+        "17 place: a first attempt does not say that the service wrote it",
+        "shared/commands.py",
+        "attempt: int = Field(ge=1, le=1_000_000)",
+        "attempt: int = Field(1, ge=1, le=1_000_000)",
+        COMMANDS,
+    ),
+    Mutant(
+        "17 place: a sweep's command is carried out in the queue function's instance",
+        "shared/sweeps.py",
+        '        "attempt": 1,  #',
+        "        #",
+        SWEEP,
+    ),
+    Mutant(
+        "17 place: a renewed remainder is carried out in the configured instance",
+        "local/redrive.py",
+        'kept["attempt"] = 1',
+        'del kept["attempt"]',
+        REDRIVE,
     ),
     Mutant(
         "confirmation: what was taken at the last attempt is never read",
@@ -384,15 +486,15 @@ MUTANTS: Final = (
     Mutant(
         "a key is not locked: eight reads before the first answer",
         "shared/execution.py",
-        "if self._service.is_proven:",
-        "if True:",
+        "        if self._service.trust(task) is Trust.ACCEPTED:\n            return self._pace",
+        "        if True:\n            return self._pace",
         EXECUTION,
     ),
     Mutant(
         "a key is not locked: the calls go on after a refusal",
         "shared/execution.py",
-        "self._fault = fault\n        except",
-        "self._ignored = fault\n        except",
+        "self._faults.setdefault(task.scope, fault)",
+        "self._faults.setdefault(object(), fault)",
         EXECUTION,
     ),
     Mutant(
@@ -713,6 +815,13 @@ MUTANTS: Final = (
         WORKFLOW,
     ),
     Mutant(
+        "9 workflow: a remainder is refused for its size",
+        "shared/workflow.py",
+        "    if command.was_begun:\n        return\n",
+        "",
+        WORKFLOW,
+    ),
+    Mutant(
         "9 workflow: names in awaiting are not counted twice",
         "shared/workflow.py",
         "times = 2 if command.confirm",
@@ -743,6 +852,20 @@ MUTANTS: Final = (
         "    Verdict.STOPPING: Unfinished.AWAITING,\n"
         "    Verdict.STOPPED: Result.STOPPED,",
         CONFIRM,
+    ),
+    Mutant(
+        "10 confirm: a late repeat takes Stopping for the end",
+        "shared/settlement.py",
+        "return (_OF_A_LATE_REPEAT_TO_CONFIRM if command.confirm else _OF_A_LATE_REPEAT)[state.verdict]",
+        "return _OF_A_LATE_REPEAT[state.verdict]",
+        DELIVERIES,
+    ),
+    Mutant(
+        "10 confirm: an end that nothing was read of says nothing about it",
+        "shared/settlement.py",
+        "return False if known.confirm else None",
+        "return None",
+        SETTLEMENT,
     ),
     Mutant(
         "10 confirm: a remainder leaves it to the default",
@@ -979,8 +1102,8 @@ MUTANTS: Final = (
     Mutant(
         "a key is not locked: all calls of a list before the first answer",
         "shared/execution.py",
-        "(len(waiting) == 1 or not self._service.is_proven)",
-        "len(waiting) == 1",
+        "return self._service.trust(task) is Trust.ACCEPTED or self._is_halted(task)",
+        "return True",
         EXECUTION,
     ),
     Mutant(
@@ -1080,6 +1203,147 @@ MUTANTS: Final = (
         "    gc.set_threshold(*_USUAL_THRESHOLDS)",
         "    pass",
         MEMORY,
+    ),
+    Mutant(
+        "18 answers: the code decides before the status",
+        "shared/huawei/faults.py",
+        "if status >= HTTPStatus.INTERNAL_SERVER_ERROR:",
+        "if status >= HTTPStatus.INTERNAL_SERVER_ERROR and row is None:",
+        FAULTS,
+    ),
+    Mutant(
+        "18 answers: 429 with the code of something else is no throttle",
+        "shared/huawei/faults.py",
+        "if status == HTTPStatus.TOO_MANY_REQUESTS:",
+        "if status == HTTPStatus.TOO_MANY_REQUESTS and row is None:",
+        FAULTS,
+    ),
+    Mutant(
+        "18 answers: a conflict is final",
+        "shared/huawei/faults.py",
+        "HTTPStatus.LOCKED: Fault.CONFLICT",
+        "HTTPStatus.LOCKED: Fault.UNCLEAR",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "18 answers: an account without permission refuses the target",
+        "shared/huawei/faults.py",
+        'Row(".0304", Fault.DEPLOYMENT',
+        'Row(".0304", Fault.REFUSED',
+        FAULTS,
+    ),
+    Mutant(
+        "18 answers: a code about one target answers for all of a call",
+        "shared/huawei/faults.py",
+        "if row is not None and not row.of_target:",
+        "if row is not None:",
+        FAULTS,
+    ),
+    Mutant(
+        "18 answers: a call refused as a whole is the answer of each target",
+        "shared/huawei/iotda.py",
+        "return replace(finding, verdict=Verdict.CALL_REFUSED)",
+        "return finding",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "18 answers: a refused call is split though its task has ended",
+        "shared/execution.py",
+        "if state.verdict not in {Verdict.RUNS, Verdict.REFUSED}:",
+        "if state.verdict is Verdict.NOT_FOUND:",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "18 answers: a page in trouble is called a throttle",
+        "shared/huawei/iotda.py",
+        "return Reading(dict.fromkeys(paging.left, answer), (partial(self._read_page, task, again),), pause)",
+        "return Reading(dict.fromkeys(paging.left, replace(answer, throttled=True)), "
+        "(partial(self._read_page, task, again),), pause)",
+        ("tests/unit/test_iotda.py",),
+    ),
+    Mutant(
+        "19 scopes: one refused project ends the calls to all",
+        "shared/execution.py",
+        "if task.scope in self._faults:",
+        "if self._faults:",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "19 scopes: a key is sent to project after project that refuses it",
+        "shared/execution.py",
+        "MOST_REFUSED: Final = 3",
+        "MOST_REFUSED: Final = 300",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "19 scopes: who refused before is asked first again",
+        "shared/execution.py",
+        "return sorted(first.values(), key=lambda each: self._service.trust(each.call.task) is Trust.REFUSED)",
+        "return list(first.values())",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "19 scopes: a key that is refused where it was accepted stays accepted elsewhere",
+        "shared/huawei/client.py",
+        "if before is Trust.ACCEPTED or len(self._trust) >= MOST_SCOPES:",
+        "if len(self._trust) >= MOST_SCOPES:",
+        ("tests/unit/test_huawei_client.py",),
+    ),
+    Mutant(
+        "19 scopes: a call without an answer is tried again before the others are asked",
+        "shared/execution.py",
+        "waiting = [one for one in (*untried, *probes, *ready) if not one.is_over]",
+        "waiting = [one for one in (*probes, *untried, *ready) if not one.is_over]",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "20 attempts: what there was no time to send counts as tried",
+        "shared/huawei/client.py",
+        "was_asked=not isinstance(error, NoTimeLeft)",
+        "was_asked=True",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "20 attempts: what expires takes the rest of its call along",
+        "shared/execution.py",
+        "left = call.valid_at(now) if isinstance(call, Stop) else None",
+        "left = None",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "21 in doubt: a lost answer to a stop of a check counts as not taken",
+        "shared/huawei/codearts_check.py",
+        "return replace(finding, verdict=Verdict.IN_DOUBT) if reply.was_sent else finding",
+        "return finding",
+        IN_DOUBT,
+    ),
+    Mutant(
+        "21 in doubt: a server error to a stop of a check counts as not taken",
+        "shared/huawei/codearts_check.py",
+        "is_in_doubt = reply.fault in {Fault.PASSING, Fault.CONFLICT}",
+        "is_in_doubt = False",
+        IN_DOUBT,
+    ),
+    Mutant(
+        "21 in doubt: a direct call with the same input is sent without a read",
+        "shared/workflow.py",
+        "plan((), repeats=(command,)),",
+        "plan((command,)),",
+        WORKFLOW,
+    ),
+    Mutant(
+        "21 in doubt: the remainder of a check is sent without a read",
+        "shared/planning.py",
+        "if command.attempt > 1:",
+        "if False:",
+        IN_DOUBT,
+    ),
+    Mutant(
+        "21 in doubt: a repeated delivery of a check is sent without a read",
+        "shared/planning.py",
+        "sent_before = {task_of(command) for command in repeated}",
+        "sent_before: set[Task] = set()",
+        IN_DOUBT,
     ),
 )
 

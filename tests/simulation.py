@@ -23,7 +23,7 @@ from shared.huawei.codearts_check import CodeArtsCheck
 from shared.huawei.credentials import Credentials, FixedCredentials
 from shared.huawei.iotda import IoTDA
 from shared.publishing import Publisher
-from tests.fakes import ENVIRONMENT, Clock, settings_of
+from tests.fakes import ENVIRONMENT, NOW, Clock, settings_of
 from tests.quiet import NoDefects
 
 if TYPE_CHECKING:
@@ -58,16 +58,25 @@ class Boundary(Enum):
 class CloudHttp:
     """`shared.http.Http` with the stand-in at the other end and a told clock in between."""
 
-    def __init__(self, cloud: Cloud, clock: Clock, reach: Callable[[Boundary], None]) -> None:
+    def __init__(
+        self,
+        cloud: Cloud,
+        clock: Clock,
+        reach: Callable[[Boundary], None],
+        fail: Callable[[], NoAnswer | None] = lambda: None,
+    ) -> None:
         self._cloud = cloud
         self._clock = clock
         self._reach = reach
+        self._fail = fail
 
     def send(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout: float
     ) -> Response:
         assert timeout > 0
         self._reach(Boundary.BEFORE_A_CALL)
+        if error := self._fail():
+            raise error
         parts = urlsplit(url)
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         reply = self._cloud.handle(
@@ -133,10 +142,11 @@ class SimulatedAws:
 
 @dataclass
 class Waiting:
-    """A message in the queue. `visible_at`: seconds on the clock."""
+    """A message in the queue. `sent_at`, `visible_at`: seconds on the clock."""
 
     message_id: str
     body: str
+    sent_at: float
     visible_at: float
     receives: int = 0
 
@@ -153,6 +163,8 @@ class Simulation:
         self.cloud = Cloud(scenario, clock=lambda: self.clock.now().timestamp())
         self.kill_at: Boundary | None = None
         self.spoilt: Callable[[], str | None] = lambda: None
+        self.connection_fails: Callable[[], NoAnswer | None] = lambda: None
+        """Says of each request to Huawei Cloud with which error it never gets there, if so."""
         self.aws = SimulatedAws(self._reach, lambda: self.spoilt())  # noqa: PLW0108 - a test exchanges it
         self.queue: list[Waiting] = []
         self.acknowledged: list[str] = []
@@ -167,7 +179,7 @@ class Simulation:
     def _start(self) -> None:
         """Begin a cold process: what a killed one knew is gone."""
         key = AccessKey()
-        http: HttpSender = CloudHttp(self.cloud, self.clock, self._reach)
+        http: HttpSender = CloudHttp(self.cloud, self.clock, self._reach, lambda: self.connection_fails())  # noqa: PLW0108
         is_iotda = self.kind == "stop_targets"
         client = HuaweiClient(
             http=http,
@@ -198,7 +210,7 @@ class Simulation:
         """Put a message into the queue; gives its message id."""
         message_id = f"m-{next(self._numbers)}"
         text = body if isinstance(body, str) else json.dumps(body)
-        self.queue.append(Waiting(message_id, text, self.clock.seconds))
+        self.queue.append(Waiting(message_id, text, self.clock.seconds, self.clock.seconds))
         return message_id
 
     @property
@@ -209,7 +221,6 @@ class Simulation:
         self, batch: Sequence[Waiting], *, again: Sequence[Waiting] = (), seconds: float = FUNCTION_SECONDS
     ) -> None:
         """Deliver a batch. What is in `again` stays in the queue even if it is acknowledged: a duplicate to come."""
-        sent_at = str(int(self.clock.now().timestamp() * 1000))
         for message in batch:
             message.receives += 1
             if message.receives > 1 and message.body.startswith("{"):
@@ -221,7 +232,10 @@ class Simulation:
                     "body": message.body,
                     "eventSource": "aws:sqs",
                     "receiptHandle": message.receipt_handle,
-                    "attributes": {"SentTimestamp": sent_at, "ApproximateReceiveCount": str(message.receives)},
+                    "attributes": {
+                        "SentTimestamp": str(int((NOW.timestamp() + message.sent_at) * 1000)),
+                        "ApproximateReceiveCount": str(message.receives),
+                    },
                 }
                 for message in batch
             ]
@@ -248,8 +262,9 @@ class Simulation:
                 self.acknowledged.append(message.message_id)
         remainders = self.aws.sent.get(ENVIRONMENT["COMMAND_QUEUE_URL"], [])
         for remainder in remainders:
-            visible_at = self.clock.seconds + remainder.delay_seconds
-            self.queue.append(Waiting(f"r-{next(self._numbers)}", remainder.body, visible_at))
+            now = self.clock.seconds
+            name = f"r-{next(self._numbers)}"
+            self.queue.append(Waiting(name, remainder.body, now, now + remainder.delay_seconds))
         remainders.clear()
 
     def run_out(self, *, most: int = 400) -> int:

@@ -22,10 +22,11 @@ from huaweicloudsdkcore.sdk_request import SdkRequest
 from huaweicloudsdkcore.signer.signer import DerivationAKSKSigner, Signer
 
 from shared.errors import DeploymentFault
-from shared.findings import ERROR_CODE_LENGTH, Finding, Verdict
+from shared.findings import ERROR_CODE_LENGTH, Finding, Trust, Verdict
 from shared.http import NoAnswer, NoSuchHost, Response, signing_time
-from shared.huawei.faults import Fault, fault_of
+from shared.huawei.faults import Fault, fault_of, fix_of
 from shared.outcomes import ERROR_MESSAGE_LENGTH
+from shared.planning import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,12 +51,20 @@ _REGION_HOST: Final = re.compile(
 )
 
 
-# "The API does not exist or has not been published in the environment", whatever the prefix (APIGW, APIG, APIC).
-_NO_SUCH_API: Final = ".0101"
+# "The API does not exist or has not been published in the environment", or is not open to the key, whatever the prefix
+# (APIGW, APIG, APIC).
+_NO_SUCH_API: Final = (".0101", ".0302", ".0304", ".0306")
+
+MOST_SCOPES: Final = 1_000
+"""Projects and instances of which a client remembers whether they accepted the key."""
 
 
 class NoSuchApi(DeploymentFault):
-    """The gateway at this host knows no such API; of one that may not be published, that is an answer."""
+    """The gateway at this host has no such API for this key; of an API that need not be there, that is an answer."""
+
+
+class NoTimeLeft(NoAnswer):
+    """Nothing was sent, because too little time was left for an answer."""
 
 
 class HttpSender(Protocol):
@@ -105,7 +114,7 @@ class Reply(NamedTuple):
     def finding_by_table(self) -> Finding:
         """Give what the error table makes of the answer; only for one with a `fault`."""
         match self.fault:
-            case Fault.PASSING | Fault.THROTTLED:
+            case Fault.PASSING | Fault.THROTTLED | Fault.CONFLICT:
                 return replace(
                     self.finding(Verdict.UNFINISHED),
                     retry_after=self.retry_after,
@@ -119,6 +128,11 @@ class Reply(NamedTuple):
                 return self.finding(Verdict.UNCLEAR)
             case Fault.CREDENTIALS | Fault.DEPLOYMENT | None:
                 raise ValueError(f"{self.fault} says nothing about a target")
+
+
+def unanswered(error: NoAnswer) -> Finding:
+    """Return the finding on what was asked for by a request that got no answer."""
+    return Finding(Verdict.UNFINISHED, error_msg=str(error), was_asked=not isinstance(error, NoTimeLeft))
 
 
 class HuaweiClient:
@@ -146,8 +160,14 @@ class HuaweiClient:
         self._now = now
         self._renewing = threading.Lock()
         self._refused: Credentials | None = None
-        self.is_proven = False
-        """Whether Huawei accepted the credentials the last time; while it has not, call it once before many times."""
+        self._trust: dict[Scope, Trust] = {}
+
+    def trust(self, scope: Scope | None) -> Trust:
+        """Return whether the credentials were accepted in a project and instance, `None` for the configured project.
+
+        While they were not, send one request before many: refusals lock a key.
+        """
+        return self._trust.get(scope or Scope(self._project_id, None), Trust.UNKNOWN)
 
     def request(
         self,
@@ -155,29 +175,27 @@ class HuaweiClient:
         path: str,
         *,
         deadline: Deadline,
-        project_id: str | None = None,
+        scope: Scope | None = None,
         query: Mapping[str, str | int] | None = None,
-        headers: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> Reply | NoAnswer:
-        """Send one request and give the answer, or `NoAnswer` when none came.
+        """Send one request and return the answer, or `NoAnswer` when none came.
 
-        `path` holds ids that were checked before; `project_id` is the configured one unless given. Raises
-        `DeploymentFault` for refused credentials (after one try with fresh ones, if the source has them) and for a
-        wrong host (`NoSuchApi` where the gateway says so).
+        `path` holds ids that were checked before; `scope` is the configured project without an instance unless given.
+        Raises `DeploymentFault` for refused credentials (after one try with fresh ones, if the source has them) and
+        for a wrong host, account or project (`NoSuchApi` where the gateway says so).
         """
-        request = _Request(
-            method, path, project_id or self._project_id, tuple((query or {}).items()), headers or {}, body
-        )
+        request = _Request(method, path, scope or Scope(self._project_id, None), tuple((query or {}).items()), body)
         credentials = self._credentials.current(deadline)
         reply = self._send(request, credentials, deadline)
         if _is_refusal(reply):
             reply = self._send_renewed(request, credentials, deadline, refusal=reply)
         if isinstance(reply, Reply) and reply.fault is Fault.DEPLOYMENT:
             fault = NoSuchApi if (reply.error_code or "").endswith(_NO_SUCH_API) else DeploymentFault
+            fix = fix_of(reply.error_code) or "check the endpoint, the region, the instance and the account"
             raise fault(
-                f"{self._host} answered {reply.status} {reply.error_code}: {reply.error_msg}; "
-                "check the endpoint, the region, the instance and the account"
+                f"{self._host} answered {reply.status} {reply.error_code}: {reply.error_msg} "
+                f"({_named(request.scope)}); {fix}"
             )
         return reply
 
@@ -189,24 +207,24 @@ class HuaweiClient:
         with self._renewing:
             renewed = self._credentials.renewed(refused, deadline)
             if renewed is None or renewed == self._refused:
-                raise self._credentials_refused(refusal)
+                raise self._credentials_refused(request.scope, refusal)
             reply = self._send(request, renewed, deadline)
             if _is_refusal(reply):
                 self._refused = renewed
-                raise self._credentials_refused(reply)
+                raise self._credentials_refused(request.scope, reply)
             return reply
 
-    def _credentials_refused(self, refusal: Reply | NoAnswer) -> DeploymentFault:
+    def _credentials_refused(self, scope: Scope, refusal: Reply | NoAnswer) -> DeploymentFault:
         said = f"{refusal.status} {refusal.error_code}: {refusal.error_msg}" if isinstance(refusal, Reply) else ""
         kind = "derived" if self._derived else "plain"
         return DeploymentFault(
-            f"{self._host} refused the credentials ({said}); check that the key is active, that it belongs to project "
-            f"{self._project_id}, and that {kind} signing is right for this endpoint"
+            f"{self._host} refused the credentials ({said}); check that the key is active, that it may use "
+            f"{_named(scope)}, and that {kind} signing is right for this endpoint"
         )
 
     def _send(self, request: _Request, credentials: Credentials, deadline: Deadline) -> Reply | NoAnswer:
         if deadline.remaining() < SHORTEST_CALL:
-            return NoAnswer("no time left for a call")
+            return NoTimeLeft("no time left for a call", was_sent=False)
         content = b"" if request.body is None else json.dumps(request.body).encode()
         signed = self._sign(request, credentials, content)
         body = None if request.method == "GET" else content
@@ -219,22 +237,31 @@ class HuaweiClient:
                 timeout=deadline.remaining(),
             )
         except NoAnswer as error:
-            return NoAnswer(str(error))  # without the frames that it passed: they hold the whole delivery
+            # Without the frames that it passed: they hold the whole delivery.
+            return NoAnswer(str(error), was_sent=error.was_sent)
         except NoSuchHost as error:
             raise DeploymentFault(f"{self._host} cannot be reached; check the endpoint: {error}") from error
         reply = _without(credentials, read_reply(response, now=self._now()))
-        match reply.fault:
-            case Fault.CREDENTIALS:
-                self.is_proven = False
-            case Fault.PASSING | Fault.THROTTLED | Fault.DEPLOYMENT:
-                pass  # said before anybody looked at the credentials
-            case _:
-                self.is_proven = True
+        is_refused = reply.fault in {Fault.CREDENTIALS, Fault.DEPLOYMENT}
+        self._note(request.scope, Trust.REFUSED if is_refused else Trust.ACCEPTED)
         return reply
 
+    def _note(self, scope: Scope, trust: Trust) -> None:
+        """Remember whether the credentials were accepted."""
+        before = self._trust.get(scope, Trust.UNKNOWN)
+        if before is trust:
+            return
+        if before is Trust.ACCEPTED or len(self._trust) >= MOST_SCOPES:
+            # Refused where it was accepted: something happened to the key itself, and not only to one project of it.
+            self._trust = {}
+        self._trust[scope] = trust
+
     def _sign(self, request: _Request, credentials: Credentials, body: bytes) -> SdkRequest:
-        headers = {"User-Agent": USER_AGENT, **request.headers, "Content-Type": "application/json"}
-        headers["X-Project-Id"] = request.project_id
+        headers = {"User-Agent": USER_AGENT}
+        if request.scope.instance_id is not None:
+            headers["Instance-Id"] = request.scope.instance_id
+        headers["Content-Type"] = "application/json"
+        headers["X-Project-Id"] = request.scope.project_id
         if credentials.security_token:
             headers["X-Security-Token"] = credentials.security_token
         # The signer would ask `datetime.utcnow`, which warns since Python 3.12.
@@ -262,10 +289,13 @@ class HuaweiClient:
 class _Request(NamedTuple):
     method: str
     path: str
-    project_id: str
+    scope: Scope
     query: tuple[tuple[str, str | int], ...]
-    headers: Mapping[str, str]
     body: Mapping[str, Any] | None
+
+
+def _named(scope: Scope) -> str:
+    return f"project {scope.project_id}" + (f", instance {scope.instance_id}" if scope.instance_id else "")
 
 
 def _on_the_wire(signed: Mapping[str, str], body: bytes | None) -> dict[str, str]:

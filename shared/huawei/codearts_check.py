@@ -6,16 +6,20 @@ https://support.huaweicloud.com/intl/en-us/api-codecheck/
 
 from __future__ import annotations
 
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from shared.errors import DeploymentFault
 from shared.findings import Finding, Reading, Verdict
 from shared.http import NoAnswer
+from shared.huawei.client import unanswered
+from shared.huawei.faults import Fault
 from shared.planning import CheckTask, Stop, StopAll, Task
 
 if TYPE_CHECKING:
     from shared.deadline import Deadline
+    from shared.findings import Trust
     from shared.huawei.client import HuaweiClient, Reply
 
 # `task_status` of ShowProgressDetailV2. No state and "never checked" are the same null.
@@ -36,10 +40,9 @@ class CodeArtsCheck:
     def __init__(self, client: HuaweiClient) -> None:
         self._client = client
 
-    @property
-    def is_proven(self) -> bool:
-        """Whether Huawei accepted the credentials the last time."""
-        return self._client.is_proven
+    def trust(self, task: Task) -> Trust:
+        """Return whether Huawei accepts the key where the task is."""
+        return self._client.trust(task.scope)
 
     def stop(self, call: Stop | StopAll, deadline: Deadline) -> dict[str, Finding]:
         """Stop the task; raises `DeploymentFault`.
@@ -60,16 +63,20 @@ class CodeArtsCheck:
 
 
 def _of_stop(reply: Reply | NoAnswer) -> Finding:
+    """Read the answer to a stop; one that is lost, or of a server in trouble, leaves in doubt whether it was taken."""
     if isinstance(reply, NoAnswer):
-        return Finding(Verdict.UNFINISHED, error_msg=str(reply))
+        finding = unanswered(reply)
+        return replace(finding, verdict=Verdict.IN_DOUBT) if reply.was_sent else finding
     if reply.fault is None:
         return reply.finding(Verdict.TAKEN if reply.is_json and reply.json is None else Verdict.UNCLEAR)
-    return reply.finding_by_table()
+    finding = reply.finding_by_table()
+    is_in_doubt = reply.fault in {Fault.PASSING, Fault.CONFLICT}
+    return replace(finding, verdict=Verdict.IN_DOUBT) if is_in_doubt else finding
 
 
 def _of_progress(reply: Reply | NoAnswer) -> Finding:
     if isinstance(reply, NoAnswer):
-        return Finding(Verdict.UNFINISHED, error_msg=str(reply))
+        return unanswered(reply)
     if reply.fault is None:
         if not isinstance(reply.json, dict) or "task_status" not in reply.json:
             return Finding(Verdict.UNFINISHED, error_msg="the progress carries no task_status")

@@ -17,13 +17,16 @@ from shared.commands import ALL_TARGETS, DeviceId
 from shared.errors import DeploymentFault
 from shared.findings import Finding, Reading, Verdict
 from shared.http import NoAnswer
-from shared.huawei.faults import Fault, fault_of
+from shared.huawei.client import unanswered
+from shared.huawei.faults import Fault, fault_of_target
+from shared.patience import FIRST_WAIT
 from shared.planning import BatchTask, Stop, StopAll, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from shared.deadline import Deadline
+    from shared.findings import Trust
     from shared.huawei.client import HuaweiClient, Reply
 
 TARGETS_PER_PAGE: Final = 50
@@ -133,16 +136,16 @@ class IoTDA:
     def __init__(self, client: HuaweiClient) -> None:
         self._client = client
 
-    @property
-    def is_proven(self) -> bool:
-        """Whether Huawei accepted the credentials the last time."""
-        return self._client.is_proven
+    def trust(self, task: Task) -> Trust:
+        """Return whether Huawei accepts the key where the task is."""
+        return self._client.trust(task.scope)
 
     def stop(self, call: Stop | StopAll, deadline: Deadline) -> dict[str, Finding]:
         """Stop targets, or with `StopAll` (and never else: the body is `{}`) all of them.
 
-        Gives a finding for each target that was named; for `StopAll` one for `"*"` and for each that Huawei lists.
-        Raises `DeploymentFault`.
+        Return a finding for each target that was named; for `StopAll` one for `"*"` and for each that Huawei lists. A
+        refusal of the call as a whole is `CALL_REFUSED` of each of several targets, whatever its code: one odd target
+        may be the reason, and the others are not to suffer for it. Raises `DeploymentFault`.
         """
         task = _batch_task(call.task)
         named = call.targets if isinstance(call, Stop) else ()
@@ -150,9 +153,9 @@ class IoTDA:
         reply = self._request("POST", task, "/stop", deadline=deadline, body=body)
         asked = named or (ALL_TARGETS,)
         if isinstance(reply, NoAnswer):
-            return dict.fromkeys(asked, Finding(Verdict.UNFINISHED, error_msg=str(reply)))
+            return dict.fromkeys(asked, unanswered(reply))
         if reply.fault is not None:
-            return dict.fromkeys(asked, reply.finding_by_table())
+            return dict.fromkeys(asked, _of_call(reply, len(asked)))
         try:
             answer = _StopAnswer.model_validate(reply.json)
         except ValidationError:
@@ -223,17 +226,17 @@ class IoTDA:
             return self._page_on(task, paging, answer)
         if answer.verdict is not Verdict.UNFINISHED or paging.tries == 1 or not deadline.remaining():
             return Reading(dict.fromkeys(paging.left, answer))
-        # From this page and not from the first, or a long list under a quota would never be read to its end; and after
-        # a pause, whatever the trouble was, which the pace makes when it is told of a throttle.
+        # From this page and not from the first, or a long list under a quota would never be read to its end. A throttle
+        # makes its own pause.
         again = paging._replace(tries=paging.tries - 1)
-        findings = dict.fromkeys(paging.left, replace(answer, throttled=True))
-        return Reading(findings, (partial(self._read_page, task, again),))
+        pause = None if answer.throttled else FIRST_WAIT * 2 ** (TRIES_PER_PAGE - paging.tries)
+        return Reading(dict.fromkeys(paging.left, answer), (partial(self._read_page, task, again),), pause)
 
     def _show(self, task: BatchTask, query: Mapping[str, str | int], deadline: Deadline) -> _ShowAnswer | Finding:
         """Read one page of the task, or give the finding that stands for every target that it should have told."""
         reply = self._request("GET", task, "", deadline=deadline, query=query)
         if isinstance(reply, NoAnswer):
-            return Finding(Verdict.UNFINISHED, error_msg=str(reply))
+            return unanswered(reply)
         if reply.fault is None:
             try:
                 return _ShowAnswer.model_validate(reply.json)
@@ -242,6 +245,8 @@ class IoTDA:
         finding = reply.finding_by_table()
         if finding.verdict is not Verdict.UNCLEAR:
             return finding
+        if "target" in query and fault_of_target(reply.error_code or "") is Fault.NOT_FOUND:
+            return reply.finding(Verdict.NOT_FOUND)  # asked about one target, so the answer is about that one
         if reply.error_code is None or reply.status == HTTPStatus.NOT_FOUND:
             raise DeploymentFault(
                 f"IOTDA_ENDPOINT answered {reply.status} without an error of IoTDA; is it the instance's own address?"
@@ -262,11 +267,21 @@ class IoTDA:
             method,
             f"/v5/iot/{task.project_id}/batchtasks/{task.task_id}{action}",
             deadline=deadline,
-            project_id=task.project_id,
+            scope=task.scope,
             query=query,
-            headers=None if task.instance_id is None else {"Instance-Id": task.instance_id},
             body=body,
         )
+
+
+def _of_call(reply: Reply, targets: int) -> Finding:
+    """Read an error that answers a stop as a whole."""
+    finding = reply.finding_by_table()
+    if reply.fault is Fault.CONFLICT:
+        return replace(finding, verdict=Verdict.IN_DOUBT)
+    is_refused = reply.error_code is not None or reply.status >= HTTPStatus.BAD_REQUEST
+    if finding.verdict is Verdict.UNFINISHED or targets == 1 or not is_refused:
+        return finding
+    return replace(finding, verdict=Verdict.CALL_REFUSED)
 
 
 _TAKEN: Final = Finding(Verdict.TAKEN)
@@ -299,7 +314,7 @@ def _on_target(answer: _StoppedTarget, request_id: str | None) -> Finding:
         return _TAKEN if code is None else Finding(Verdict.UNCLEAR, request_id=request_id)
     verdict = Verdict.UNCLEAR
     if answer.status == "failure" and code is not None:
-        match fault_of(200, code):
+        match fault_of_target(code):
             case Fault.NOT_FOUND:
                 verdict = Verdict.NOT_FOUND
             case Fault.REFUSED:

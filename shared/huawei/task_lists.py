@@ -22,7 +22,8 @@ from shared.commands import BatchTaskId, CheckTaskId, DeviceId, ProjectId
 from shared.errors import DeploymentFault, HuaweiUnavailable, SweepRejected
 from shared.findings import Finding, Verdict
 from shared.http import NoAnswer
-from shared.huawei.client import NoSuchApi
+from shared.huawei.client import NoSuchApi, unanswered
+from shared.planning import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -253,7 +254,11 @@ class CheckTaskLists:
     def _records(self, project_id: str, task_id: str, deadline: Deadline) -> Records | Finding:
         query = {"offset": 0, "limit": RECORDS_PER_PAGE}
         path = f"/v2/{project_id}/tasks/{task_id}/checkrecord"
-        answer = _answered(self._client.request("GET", path, deadline=deadline, query=query), None)
+        try:
+            reply = self._client.request("GET", path, deadline=deadline, query=query)
+        except NoSuchApi:
+            return Records(None, "")
+        answer = _answered(reply, None)
         return answer if isinstance(answer, Finding) else Records(_latest_unended(answer.json), _mark_of(answer.json))
 
     def _percent(self, task_id: str, deadline: Deadline) -> int | Finding | None:
@@ -341,9 +346,8 @@ class BatchTaskLists:
             "GET",
             f"/v5/iot/{project_id}/batchtasks{path}",
             deadline=deadline,
-            project_id=project_id,
+            scope=Scope(project_id, instance_id),
             query=query,
-            headers=None if instance_id is None else {"Instance-Id": instance_id},
         )
         return _answered(reply, "IOTDA_ENDPOINT")
 
@@ -501,7 +505,7 @@ def _answered(reply: Reply | NoAnswer, endpoint: str | None) -> Reply | Finding:
     `endpoint`: the setting to blame when somebody else than the service answers; `None` blames nobody.
     """
     if isinstance(reply, NoAnswer):
-        return Finding(Verdict.UNFINISHED, error_msg=str(reply))
+        return unanswered(reply)
     if reply.fault is None:
         return reply
     finding = reply.finding_by_table()

@@ -41,8 +41,8 @@ from shared.huawei.client import DerivedSigning, HuaweiClient, read_reply, signi
 from shared.huawei.codearts_check import CodeArtsCheck
 from shared.huawei.credentials import Credentials, FixedCredentials
 from shared.huawei.iotda import IoTDA
-from shared.planning import BatchTask, CheckTask, Stop, StopAll
-from tests.fakes import BATCH, NOW, Clock, FakeHttp, client_over, response
+from shared.planning import BatchTask, CheckTask, StopAll
+from tests.fakes import BATCH, NOW, Clock, FakeHttp, client_over, response, stop_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +97,7 @@ def theirs(huawei: HuaweiStandIn) -> Any:
 
 
 def stop(huawei: HuaweiStandIn, *targets: str, seconds: float = 20.0) -> dict[str, Verdict]:
-    call = Stop(TASK, targets, NOW) if targets else StopAll(TASK, NOW)
+    call = stop_of(TASK, targets) if targets else StopAll(TASK, NOW)
     found = IoTDA(ours(huawei, derived=True)).stop(call, Clock().deadline(seconds))
     return {target: finding.verdict for target, finding in found.items()}
 
@@ -123,7 +123,7 @@ def test_an_empty_list_of_targets_is_sent_as_one_and_might_stop_everything(huawe
     theirs(huawei).stop_batch_task(StopBatchTaskRequest(task_id="5f1a", body=BatchTargets(targets=[])))
     assert bodies(huawei) == ['{"targets": []}']
     with pytest.raises(ValueError, match="a stop names 1 to 100 targets, not 0"):
-        Stop(TASK, (), NOW)
+        stop_of(TASK, ())
 
 
 def test_an_empty_object_stops_everything_so_a_stop_of_targets_is_never_one(huawei: HuaweiStandIn) -> None:
@@ -136,7 +136,7 @@ def test_an_empty_object_stops_everything_so_a_stop_of_targets_is_never_one(huaw
 def test_more_than_a_hundred_targets_are_refused_before_huawei_could() -> None:
     """Fact 2.1: a call takes 100 targets at most."""
     with pytest.raises(ValueError, match="a stop names 1 to 100 targets, not 101"):
-        Stop(TASK, tuple(f"d{n}" for n in range(101)), NOW)
+        stop_of(TASK, tuple(f"d{n}" for n in range(101)))
 
 
 def test_a_200_can_hold_failures_of_single_targets(huawei: HuaweiStandIn) -> None:
@@ -229,7 +229,7 @@ def test_the_wrong_kind_of_signing_is_named_as_the_deployment_s_fault(code: str,
     huawei.change_settings(iotda_wrong_signing_code=code)
     iotda = IoTDA(ours(huawei, derived=False))
     with pytest.raises(DeploymentFault, match=code):
-        iotda.stop(Stop(TASK, ("d1",), NOW), Clock().deadline())
+        iotda.stop(stop_of(TASK, ("d1",)), Clock().deadline())
     assert len(huawei.log()) == 1
 
 
@@ -256,7 +256,7 @@ def test_a_200_with_an_error_in_its_body_is_no_success(kind: Any, huawei: Huawei
 def test_a_200_null_of_a_check_is_fine_and_an_error_in_it_is_not(huawei: HuaweiStandIn) -> None:
     """Fact 4.2: `null` and nothing are the documented success of a check's stop."""
     check = CodeArtsCheck(ours(huawei, derived=False))
-    call = Stop(CHECK, ("c1",), NOW)
+    call = stop_of(CHECK, ("c1",))
     assert check.stop(call, Clock().deadline())["c1"].verdict is Verdict.TAKEN
     for kind in ("error_in_200", "legacy_200", "junk_200"):
         huawei.set_faults(Fault(kind=kind, operation="stop_check_task"))
@@ -271,7 +271,7 @@ def test_a_302_is_no_success_and_nobody_follows_it(huawei: HuaweiStandIn) -> Non
     assert stop(huawei, "d1") == {"d1": Verdict.UNCLEAR}
     assert [record.status for record in huawei.log()] == [302, 302]
     huawei.set_faults(Fault(kind="redirect", operation="stop_check_task"))
-    found = CodeArtsCheck(ours(huawei, derived=False)).stop(Stop(CHECK, ("c1",), NOW), Clock().deadline())
+    found = CodeArtsCheck(ours(huawei, derived=False)).stop(stop_of(CHECK, ("c1",)), Clock().deadline())
     assert found["c1"].verdict is Verdict.UNCLEAR
 
 
@@ -369,7 +369,7 @@ def test_a_project_is_never_discovered_by_a_call(huawei: HuaweiStandIn) -> None:
 def call_both(endpoint: str) -> None:
     """Stop and read once by each client, as a deployed function does."""
     key = AccessKey()
-    for service, call in ((IoTDA, Stop(TASK, ("d1",), NOW)), (CodeArtsCheck, Stop(CHECK, ("c1",), NOW))):
+    for service, call in ((IoTDA, stop_of(TASK, ("d1",))), (CodeArtsCheck, stop_of(CHECK, ("c1",)))):
         derived = DerivedSigning("cn-north-4", "iotdm") if service is IoTDA else None
         client = HuaweiClient(
             http=Http(connections=1),

@@ -44,7 +44,7 @@ from shared.huawei.iotda import IoTDA
 from shared.huawei.task_lists import BatchTaskLists, CheckTaskLists
 from shared.planning import BatchTask, CheckTask, Stop, StopAll
 from shared.wiring.clouds import IOTDA_SIGNING_NAME
-from tests.fakes import NOW, Clock
+from tests.fakes import NOW, Clock, stop_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,7 +143,7 @@ class Case:
 
 
 def stop(targets: tuple[str, ...], instance_id: str | None = None) -> Stop:
-    return Stop(BatchTask(PROJECT, instance_id, TASK), targets, NOW)
+    return stop_of(BatchTask(PROJECT, instance_id, TASK), targets)
 
 
 def deadline() -> Any:
@@ -205,7 +205,7 @@ CASES = [
     ),
     Case(
         "a stop of a check",
-        lambda ours: ours.check.stop(Stop(CheckTask(CHECK_TASK), (CHECK_TASK,), NOW), deadline()),
+        lambda ours: ours.check.stop(stop_of(CheckTask(CHECK_TASK), (CHECK_TASK,)), deadline()),
         lambda _, check: check.stop_task_by_id(StopTaskByIdRequest(task_id=CHECK_TASK)),
     ),
     Case(

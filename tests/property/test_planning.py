@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shared.commands import ALL_TARGETS, Command, StopTargets
 from shared.planning import Stop, StopAll, Task, plan, task_of
-from tests.fakes import BATCH, NOW
+from tests.fakes import BATCH, NOW, stop_of
 from tests.strategies import commands
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def test_a_thousand_one_target_messages_of_one_batch_are_ten_calls() -> None:
             requested_at=NOW,
             expires_at=NOW + timedelta(hours=1),
             confirm=False,
+            attempt=1,
         )
         for number in range(1000)
     ]
@@ -117,4 +118,4 @@ def test_a_thousand_one_target_messages_of_one_batch_are_ten_calls() -> None:
 @pytest.mark.parametrize("targets", [(), tuple(map(str, range(101))), (ALL_TARGETS,), ("d1", ALL_TARGETS)])
 def test_a_call_that_huawei_might_read_as_everything_cannot_be_made(targets: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="names 1 to 100 targets"):
-        Stop(BATCH, targets, NOW)
+        stop_of(BATCH, targets)

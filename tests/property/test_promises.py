@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.deliveries import Deliveries
-from shared.findings import Finding, Verdict
+from shared.findings import Finding, Trust, Verdict
 from shared.planning import Stop
 from shared.publishing import Publisher
 from tests.fakes import BATCH, ENVIRONMENT, NOW, Clock, FakeAws, FakeHuawei, delivery, settings_of
@@ -45,7 +45,9 @@ class World:
         states = dict.fromkeys(TARGETS[:200], Verdict.RUNS) | dict.fromkeys(TARGETS[200:210], Verdict.ENDED)
         self.huawei = FakeHuawei({BATCH: states})
         self.before = dict(states)
-        self.huawei.is_proven = False  # so that calls are made in this thread: hypothesis cannot choose in another
+        self.huawei.accepted = (
+            Trust.UNKNOWN
+        )  # so that calls are made in this thread: hypothesis cannot choose in another
         self.huawei.disturb = self._disturb
         self.aws.refuse = self._refuse
         self.deliveries = Deliveries(

@@ -14,7 +14,7 @@ from shared.commands import ALL_TARGETS, Command, read_command
 from shared.findings import Finding, Findings, Verdict
 from shared.outcomes import Outcome, Status
 from shared.planning import task_of, to_read
-from shared.settlement import Done, GoesOn, LeftOpen, Settlement, Undone, delay_before, expire, settle
+from shared.settlement import Done, GoesOn, LeftOpen, Settlement, Undone, delay_before, expire, settle, settle_late
 from tests.fakes import NOW, defaults
 from tests.strategies import commands
 
@@ -167,6 +167,66 @@ def test_an_expired_command_says_that_nothing_was_sent_and_an_expired_remainder_
         assert {r.result.value for outcome in settlement.outcomes for r in outcome.results} == {"gave_up"}
         assert final.status is (Status.DRY_RUN if command.dry_run else Status.FAILED)
         assert isinstance(settlement, Done if command.dry_run else Undone)
+    assert final.confirmed is (False if command.confirm else None)
+
+
+@st.composite
+def left_over(draw: st.DrawFn) -> tuple[Command, Settlement]:
+    """A command settled in each of the ways in which something of it may go on or be set aside."""
+    command = draw(commands().filter(lambda each: not each.dry_run))
+    match draw(st.sampled_from(["in time", "late", "expired"])):
+        case "in time":
+            settlement = settle(command, draw(found(command)), now=NOW, max_attempts=3, jitter=0.5)
+        case "late":
+            states = draw(st.lists(st.sampled_from(OF_A_READ), min_size=1, max_size=3))
+            read = {target: finding(states[place % len(states)]) for place, target in enumerate(command.asked)}
+            settlement = settle_late(command, Findings(read={task_of(command): read}), now=NOW)
+        case _:
+            settlement = expire(command, now=NOW)
+    return command, settlement
+
+
+@given(left_over())
+def test_what_awaits_its_confirmation_awaits_it_in_every_message_that_leaves(case: tuple[Command, Settlement]) -> None:
+    command, settlement = case
+    match settlement:
+        case GoesOn(remainder=left) | Undone(left=left):
+            again = read_command(json.loads(left.to_message()), defaults=defaults())
+            assert set(command.awaiting) & set(again.asked) <= set(again.awaiting)
+            assert (again.attempt, again.tally) == (left.attempt, left.tally)
+            assert json.loads(left.to_message())["attempt"] == left.attempt, "by which the service knows its own"
+        case _:
+            pass
+
+
+@given(commands(), st.sampled_from(OF_A_READ))
+def test_a_late_repeat_is_one_final_event_on_top_of_the_tally_and_never_gives_up_on_what_has_ended(
+    command: Command, verdict: Verdict
+) -> None:
+    states = dict.fromkeys(command.asked, finding(verdict))
+    settlement = settle_late(command, Findings(read={task_of(command): states}), now=NOW)
+    assert told(settlement) == Counter(command.asked)
+    final = settlement.outcomes[-1]
+    assert final.tally.total == command.tally.total + len(command.asked)
+    assert [each.status for each in settlement.outcomes[:-1]] == [Status.IN_PROGRESS] * (len(settlement.outcomes) - 1)
+    results = {each.result.value for outcome in settlement.outcomes for each in outcome.results}
+    if verdict in {Verdict.STOPPED, Verdict.ENDED}:
+        assert results <= {"stopped", "already_ended"}
+    elif command.confirm:
+        assert final.confirmed is False
+
+
+@given(commands(), st.sampled_from([Verdict.STOPPED, Verdict.ENDED]))
+def test_a_late_repeat_that_finds_all_ended_gives_the_names_of_what_was_said_in_time(
+    command: Command, verdict: Verdict
+) -> None:
+    if command.dry_run:
+        return
+    task = task_of(command)
+    states = {task: dict.fromkeys(command.asked, finding(verdict))}
+    in_time = settle(command, Findings(states, states, states), now=NOW, max_attempts=8, jitter=0.5)
+    late = settle_late(command, Findings(read=states), now=NOW)
+    assert [each.outcome_id for each in late.outcomes] == [each.outcome_id for each in in_time.outcomes]
 
 
 @given(commands())

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from shared.commands import ALL_TARGETS
 from shared.errors import HuaweiUnavailable, PublishingFailed
-from shared.findings import Finding, Reading, Verdict
+from shared.findings import Finding, Reading, Trust, Verdict
 from shared.outcomes import to_rfc3339
 from shared.planning import Stop, StopAll
 from shared.publishing import Publisher
@@ -42,7 +42,7 @@ MOST_CALLS: Final = 120
 class FickleHuawei(FakeHuawei):
     """Takes time, loses answers, has passing faults, and takes a while to stop what it was told to; all by `data`."""
 
-    is_proven = False  # so that calls are made in this thread: hypothesis cannot choose in another
+    accepted = Trust.UNKNOWN  # so that calls are made in this thread: hypothesis cannot choose in another
 
     def __init__(self, states: Mapping[Task, Mapping[str, Verdict]], clock: Clock, data: st.DataObject) -> None:
         super().__init__(states)

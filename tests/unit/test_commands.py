@@ -34,14 +34,14 @@ TARGETS = {"command": "stop_targets", "task_id": "5f1a", "targets": ["d1", "d2"]
 ALL = {"command": "stop_targets", "task_id": "5f1a", "all_targets": True}
 
 
-def read(payload: object, *, instance_id: str | None = None, hours: float = 1) -> Command:
+def read(payload: object, *, instance_id: str | None = None, hours: float = 1, sent_at: datetime = NOW) -> Command:
     """Read it as it would come: through JSON."""
     come = json.loads(json.dumps(payload))
     return read_command(
         come,
         defaults=Defaults(
             command_id="m-0",
-            requested_at=NOW,
+            requested_at=sent_at,
             time_to_live=timedelta(hours=hours),
             project_id="project-1",
             instance_id=instance_id,
@@ -124,7 +124,7 @@ def test_a_hundred_thousand_targets_are_taken() -> None:
     ],
 )
 def test_an_instant_is_rfc_3339_with_its_zone(text: str, instant: datetime) -> None:
-    assert read({**TASK, "requested_at": text}).requested_at == instant
+    assert read({**TASK, "requested_at": text}, sent_at=instant).requested_at == instant
     assert read({**TASK, "expires_at": text}).expires_at == instant
 
 
@@ -343,6 +343,70 @@ def test_what_could_be_read_of_a_bad_message_is_told() -> None:
 def test_what_is_forbidden_but_understood_is_known_in_full() -> None:
     assert known_of(read(ALL)) == Known("m-0", "stop_targets", "5f1a", "project-1", None, NOW, None, None, 1)
     assert known_of(read(TASK)) == Known("m-0", "stop_task", "2b31", None, None, NOW, None, None, 1)
+    begun = read({**CONFIRM, "attempt": 3, "tally": {"stopped": 2}})
+    assert known_of(begun) == Known(
+        "m-0", "stop_targets", "5f1a", "project-1", None, NOW, None, None, 3, confirm=True, tally=Tally(stopped=2)
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"targets": []}, {"command": "stop_all"}, {"confirm": 1}, {"task_id": None}])
+def test_the_tally_of_a_remainder_that_is_refused_is_kept_if_it_can_be_read(wrong: dict[str, Any]) -> None:
+    remainder = {**TARGETS, "attempt": 2, "tally": {"stopped": 2, "not_found": 1}}
+    assert refusal(remainder | wrong).known.tally == Tally(stopped=2, not_found=1)
+    assert refusal(remainder | wrong | {"tally": {"stopped": "2"}}).known.tally == Tally()
+
+
+# --- when it was requested
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=5, milliseconds=1), timedelta(hours=4), timedelta(days=1500)])
+@pytest.mark.parametrize("base", [TASK, TARGETS, ALL], ids=str)
+def test_a_command_that_says_it_was_requested_after_it_was_sent_is_refused_with_both_times(
+    base: dict[str, Any], ahead: timedelta
+) -> None:
+    said = to_rfc3339(NOW + ahead)
+    invalid = refusal({**base, "requested_at": said, "expires_at": "8999-01-01T00:00:00Z", "tally": {"stopped": 1}})
+    (error,) = invalid.errors
+    assert error.loc == "requested_at"
+    assert said in error.msg
+    assert to_rfc3339(NOW) in error.msg
+    assert (invalid.known.task_id, invalid.known.requested_at) == (base["task_id"], NOW + ahead)
+    assert invalid.known.tally.stopped == 1
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=5), timedelta(), -timedelta(days=365)])
+def test_clocks_may_differ_by_five_minutes_and_a_command_may_be_old(ahead: timedelta) -> None:
+    assert read({**TASK, "requested_at": to_rfc3339(NOW + ahead)}).requested_at == NOW + ahead
+
+
+# --- where it is carried out
+
+
+PLACES: list[str | None] = [None, "instance-1", "instance-2"]
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+@pytest.mark.parametrize("before", PLACES)
+@pytest.mark.parametrize("after", PLACES)
+def test_a_remainder_is_carried_out_where_its_command_was_whatever_is_configured_by_then(
+    attempt: int, before: str | None, after: str | None
+) -> None:
+    command = read(TARGETS, instance_id=before)
+    remainder = json.loads(command.left(to_stop=("d1",), awaiting=(), attempt=attempt, tally=Tally()).to_message())
+    moved = defaults()._replace(project_id="project-2", instance_id=after)
+    again = read_command(remainder, defaults=moved)
+    assert isinstance(again, StopTargets)
+    assert (again.project_id, again.instance_id) == ("project-1", before)
+    with pytest.raises(InvalidCommand) as invalid:
+        read_command(remainder | {"targets": []}, defaults=moved)
+    assert (invalid.value.known.project_id, invalid.value.known.instance_id) == ("project-1", before)
+
+
+@pytest.mark.parametrize("more", [{}, {"project_id": "project-1"}, {"attempt": 1}])
+def test_the_configured_instance_is_that_of_every_command_which_the_service_did_not_write(more: dict[str, Any]) -> None:
+    command = read(TARGETS | more, instance_id="instance-1")
+    assert isinstance(command, StopTargets)
+    assert command.instance_id == "instance-1"
 
 
 _JSON = st.recursive(
@@ -381,8 +445,9 @@ def test_a_remainder_comes_back_from_its_message_as_it_was(command: Command, dat
 @given(st.datetimes(datetime(1970, 1, 1), datetime(8999, 12, 31, 23, 59)), st.floats(0.001, 8760))  # noqa: DTZ001
 def test_any_moment_survives_the_message(moment: datetime, hours: float) -> None:
     """Also one so late that its time to live would end in a year that is refused."""
-    command = read({**TASK, "requested_at": to_rfc3339(moment.replace(tzinfo=UTC))}, hours=hours)
-    again = read(json.loads(command.to_message()))
+    sent_at = moment.replace(tzinfo=UTC)
+    command = read({**TASK, "requested_at": to_rfc3339(sent_at)}, hours=hours, sent_at=sent_at)
+    again = read(json.loads(command.to_message()), sent_at=sent_at)
     assert again.requested_at == command.requested_at
     assert command.expires_at - again.expires_at < timedelta(milliseconds=1)
 

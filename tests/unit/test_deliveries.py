@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,17 @@ from shared.aws import AwsRefused, BusEvent, Message
 from shared.deliveries import Deliveries
 from shared.errors import DeploymentFault
 from shared.findings import Finding, Verdict
-from shared.planning import Stop
+from shared.planning import BatchTask, Stop
 from shared.publishing import LARGEST_MESSAGE, Publisher
 from shared.telemetry import Telemetry
-from tests.fakes import BATCH, CHECK, Clock, FakeAws, FakeHuawei, delivery, settings_of
+from tests.fakes import BATCH, CHECK, NOW, Clock, FakeAws, FakeHuawei, delivery, settings_of
 from tests.quiet import quiet_logger
+from tests.unit.test_envelopes import event as in_an_event
+from tests.unit.test_envelopes import sns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from shared.planning import Call, Task
 
@@ -52,9 +56,12 @@ class World:
             telemetry=telemetry or Telemetry(quiet_logger()),
         )
 
-    def deliver(self, *bodies: str | Mapping[str, Any], seconds: float = 60.0) -> list[str]:
-        """Deliver, and give the messages that were not acknowledged."""
-        answer = self.deliveries.handle(delivery(*bodies), deadline=self.clock.deadline(seconds))
+    def deliver(
+        self, *bodies: str | Mapping[str, Any], seconds: float = 60.0, sent_at: datetime = NOW, receives: int = 1
+    ) -> list[str]:
+        """Deliver, and return the messages that were not acknowledged."""
+        event = delivery(*bodies, sent_at=sent_at, receives=receives)
+        answer = self.deliveries.handle(event, deadline=self.clock.deadline(seconds))
         return [each["itemIdentifier"] for each in answer["batchItemFailures"]]
 
     def remainders(self) -> list[dict[str, Any]]:
@@ -437,19 +444,217 @@ def test_a_message_that_comes_again_after_its_expiry_never_says_that_nothing_was
     assert world.deliver(asked) == ["m-0"]
     world.aws.refuse = lambda _: None
     world.clock.seconds += 3600
-    event = delivery(asked)
-    event["Records"][0]["attributes"]["ApproximateReceiveCount"] = "2"
-    world.deliveries.handle(event, deadline=world.clock.deadline())
+    world.deliver(asked, receives=2)
     assert [(event["status"], event["tally"]["already_ended"]) for event in world.aws.events] == [("succeeded", 2)]
     assert len(world.huawei.calls) == 1
 
 
 def test_a_repeat_of_what_was_never_in_force_is_expired() -> None:
     world = World(targets=1)
-    event = delivery(stop("d0", expires_at="2026-11-23T08:00:00Z"))
-    event["Records"][0]["attributes"]["ApproximateReceiveCount"] = "2"
-    world.deliveries.handle(event, deadline=world.clock.deadline())
+    world.deliver(stop("d0", expires_at="2026-11-23T08:00:00Z"), receives=2)
     assert [event["status"] for event in world.aws.events] == ["expired"]
+
+
+HALF_AN_HOUR: dict[str, Any] = {"expires_at": "2026-11-23T09:19:05Z"}
+"""As a sweep's commands have it: a second less than the visibility time-out of the queue."""
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 8])
+def test_a_repeat_of_any_attempt_that_comes_after_its_expiry_finds_what_was_stopped(attempt: int) -> None:
+    world = World(targets=2)
+    remainder = stop("d0", "d1", attempt=attempt, tally={"stopped": 3, "already_ended": 1}, **HALF_AN_HOUR)
+    assert world.deliver(remainder) == []
+    world.clock.seconds += 1801
+    assert world.deliver(remainder, receives=2) == []
+    first, again = world.aws.events
+    assert (again["status"], again["tally"]["stopped"], again["tally"]["already_ended"]) == ("succeeded", 3, 3)
+    assert again["outcome_id"] == first["outcome_id"], "a consumer drops it"
+    assert {each["result"] for each in again["results"]} == {"already_ended"}
+    assert world.aws.dead_letters == []
+    assert len(world.huawei.calls) == 1
+
+
+def test_a_late_repeat_gives_up_only_on_what_runs() -> None:
+    world = World(targets=1)
+    world.huawei.states[BATCH]["d1"] = Verdict.STOPPED
+    world.clock.seconds += 1801
+    assert world.deliver(stop("d0", "d1", attempt=2, tally={"stopped": 3}, **HALF_AN_HOUR), receives=2) == []
+    (event,) = world.aws.events
+    assert (event["status"], event["tally"]["stopped"]) == ("failed", 3)
+    assert [each["result"] for each in event["results"]] == ["gave_up", "already_ended"]
+    (letter,) = world.aws.dead_letters
+    assert (json.loads(letter.body)["targets"], letter.attributes["failure_reason"]) == (["d0"], "expired")
+    assert world.huawei.calls == []
+
+
+@pytest.mark.parametrize("awaiting", [[], ["d0"]], ids=["never read before", "awaited"])
+def test_a_late_repeat_confirms_nothing_that_is_still_stopping(awaiting: list[str]) -> None:
+    world = World(targets=1)
+    world.huawei.disturb = lambda asked: {} if isinstance(asked, Stop) else {"d0": Finding(Verdict.STOPPING)}
+    world.clock.seconds += 1801
+    asked = stop("d0", confirm=True, attempt=1 + len(awaiting), awaiting=awaiting, **HALF_AN_HOUR)
+    assert world.deliver(asked, receives=2) == []
+    (event,) = world.aws.events
+    assert (event["status"], event["confirmed"]) == ("failed", False)
+    assert event["results"] == [{"target": "d0", "result": "still_running"}]
+    assert json.loads(world.aws.dead_letters[0].body)["awaiting"] == ["d0"]
+    world.huawei.disturb = lambda _: {"d0": Finding(Verdict.STOPPED)}
+    assert world.deliver(asked, receives=3) == []
+    assert (world.aws.events[-1]["status"], world.aws.events[-1]["confirmed"]) == ("succeeded", True)
+    assert world.huawei.calls == []
+
+
+def test_a_late_repeat_of_a_dry_run_says_again_what_it_would_stop() -> None:
+    world = World(targets=1)
+    asked = stop("d0", dry_run=True, **HALF_AN_HOUR)
+    world.deliver(asked)
+    world.clock.seconds += 1801
+    world.deliver(asked, receives=2)
+    assert [event["results"] for event in world.aws.events] == [[{"target": "d0", "result": "would_stop"}]] * 2
+    assert world.huawei.calls == []
+
+
+EVERYTHING: dict[str, Any] = {"command": "stop_targets", "task_id": BATCH.task_id, "all_targets": True}
+
+
+def test_no_guard_is_on_what_is_only_awaited() -> None:
+    allowed = World(targets=2, ALLOW_STOP_ALL="true")
+    assert allowed.deliver(EVERYTHING | {"confirm": True}) == []
+    (remainder,) = allowed.remainders()
+    guarded = World(ALLOW_STOP_ALL="false")
+    guarded.huawei.states[BATCH] = allowed.huawei.states[BATCH]
+    assert guarded.deliver(remainder) == []
+    (event,) = guarded.aws.events
+    assert (event["status"], event["confirmed"]) == ("succeeded", True)
+    assert guarded.aws.dead_letters == []
+    assert guarded.huawei.calls == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        ("stop_targets", EVERYTHING),  # which the deployment no longer allows
+        ("stop_task", stop("d0")),
+        ("stop_targets", stop("d0", surplus=1)),
+        ("stop_targets", stop("d0", requested_at="2030-01-01T00:00:00Z")),
+    ],
+    ids=["guarded", "another queue's", "invalid", "of the future"],
+)
+def test_a_remainder_that_is_rejected_keeps_its_tally(kind: str, wrong: dict[str, Any]) -> None:
+    world = World(kind=kind, targets=1)
+    remainder = wrong | {"confirm": True, "attempt": 2, "tally": {"stopped": 4, "not_found": 1}}
+    assert world.deliver(remainder) == []
+    (event,) = world.aws.events
+    assert (event["status"], event["confirmed"], event["results"]) == ("rejected", False, [])
+    assert {name: count for name, count in event["tally"].items() if count} == {"stopped": 4, "not_found": 1}
+    assert [letter.body for letter in world.aws.dead_letters] == [json.dumps(remainder)]
+    assert world.huawei.calls == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "awaiting"),
+    [
+        (stop("d0", "d1"), ["*"]),
+        (stop("d0", "d1"), ["d1"]),
+        (stop("d0"), ["d0"]),
+        (EVERYTHING, ["*"]),
+    ],
+    ids=["all", "some", "the one", "all targets"],
+)
+def test_what_expires_while_it_is_awaited_is_set_aside_as_awaited(asked: dict[str, Any], awaiting: list[str]) -> None:
+    world = World(targets=2)
+    world.clock.seconds += 1801
+    assert world.deliver(asked | {"confirm": True, "awaiting": awaiting, "attempt": 2} | HALF_AN_HOUR) == []
+    (event,) = world.aws.events
+    assert (event["status"], event["confirmed"]) == ("failed", False)
+    assert {each["result"] for each in event["results"]} == {"gave_up"}
+    letter = json.loads(world.aws.dead_letters[0].body)
+    assert letter["awaiting"] == awaiting
+    # Sent again with a new time it is read, and what runs by then is left alone.
+    world.aws.events.clear()
+    if awaiting != ["d1"]:
+        assert world.deliver(letter | {"expires_at": "2026-11-24T00:00:00Z"}) == []
+        assert world.huawei.calls == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(None, "instance-1"), ("instance-1", None), ("instance-1", "instance-2")]
+)
+def test_a_remainder_stays_where_its_command_was_carried_out(before: str | None, after: str | None) -> None:
+    def world(instance_id: str | None) -> World:
+        there = World(IOTDA_INSTANCE_ID=instance_id or "", MAX_ATTEMPTS="2")
+        there.huawei.disturb = always(PASSING)
+        return there
+
+    first = world(before)
+    assert first.deliver(stop("d0")) == []
+    second = world(after)
+    assert second.deliver(first.remainders()[0]) == []
+    letter = json.loads(second.aws.dead_letters[0].body)
+    assert letter["attempt"] == 1
+    assert second.deliver(letter) == []
+    places = {call.task for each in (first, second) for call in each.huawei.calls}
+    assert places == {BatchTask("project-1", before, BATCH.task_id)}
+
+
+def hours(count: float) -> datetime:
+    return NOW + timedelta(hours=count)
+
+
+ENVELOPES: dict[str, Any] = {
+    "raw": lambda body, _: body,
+    "SNS": lambda body, at: sns(json.dumps(body)) | ({} if at is None else {"Timestamp": at}),
+    "EventBridge": lambda body, at: in_an_event(body) | ({} if at is None else {"time": at}),
+}
+EACH = pytest.mark.parametrize("envelope", ENVELOPES.values(), ids=ENVELOPES)
+
+
+@EACH
+@pytest.mark.parametrize("requested_at", ["2026-11-23T12:49:05Z", "2026-11-23T04:54:06Z", "2030-01-01T00:00:00Z"])
+def test_a_command_cannot_make_itself_younger_than_its_message(envelope: Any, requested_at: str) -> None:
+    world = World(targets=1)
+    asked = envelope(stop("d0", requested_at=requested_at), "2026-11-23T04:49:05.123Z")
+    assert world.deliver(asked, sent_at=hours(-4)) == []
+    (event,) = world.aws.events
+    (error,) = event["errors"]
+    assert (event["status"], error["loc"]) == ("rejected", "requested_at")
+    assert requested_at[:-1] in error["msg"]
+    assert "2026-11-23T04:49:05.123Z" in error["msg"]
+    assert world.huawei.calls == []
+
+
+@pytest.mark.parametrize(
+    ("envelope", "at"), [("EventBridge", "2026-11-16T08:49:05Z"), ("SNS", "2026-11-23T03:49:05.123Z")]
+)
+def test_a_command_of_long_ago_that_was_replayed_or_came_late_is_expired(envelope: str, at: str) -> None:
+    world = World(targets=1)
+    body = ENVELOPES[envelope](stop("d0"), at) | {"replay-name": "replay-1"}
+    for receives in (1, 2):
+        assert world.deliver(body, receives=receives) == []
+    assert [event["status"] for event in world.aws.events] == ["expired", "expired"], "it never was valid in the queue"
+    assert world.aws.events[0]["requested_at"][:19] == at[:19]
+    assert world.huawei.calls == []
+    assert world.aws.dead_letters == []
+
+
+@pytest.mark.parametrize(("envelope", "name"), [("EventBridge", "time"), ("SNS", "Timestamp")])
+def test_a_command_whose_age_cannot_be_read_is_rejected(envelope: str, name: str) -> None:
+    world = World(targets=1)
+    assert world.deliver(ENVELOPES[envelope](stop("d0"), "last week")) == []
+    assert [each["loc"] for each in world.aws.events[0]["errors"]] == [name]
+    assert world.huawei.calls == []
+
+
+def test_a_dead_letter_is_as_old_as_its_envelope_says() -> None:
+    world = World()
+    world.deliver(ENVELOPES["EventBridge"](stop(), "2026-11-16T08:49:05Z"))
+    world.deliver(ENVELOPES["SNS"](stop(), "2026-11-23T03:49:05.123Z"))
+    world.deliver(stop())
+    assert [letter.attributes["sent_at"] for letter in world.aws.dead_letters] == [
+        "2026-11-16T08:49:05.000Z",
+        "2026-11-23T03:49:05.123Z",
+        "2026-11-23T08:49:05.123Z",
+    ]
 
 
 def refuse_events_of(*message_ids: str) -> Any:

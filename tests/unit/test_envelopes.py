@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.commands import InvalidCommand, StopTask, read_command
-from shared.envelopes import Incoming, payload_of, read_delivery
+from shared.envelopes import Incoming, Opened, open_envelope, read_delivery
 from shared.errors import DeploymentFault
 from tests.fakes import NOW, defaults, delivery
 
@@ -47,9 +47,13 @@ def event(detail: object) -> dict[str, object]:
     }
 
 
-def payload(body: str | object) -> object:
+def opened(body: str | object) -> Opened:
     text = body if isinstance(body, str) else json.dumps(body)
-    return payload_of(Incoming(message_id="m-0", body=text, sent_at=NOW))
+    return open_envelope(Incoming(message_id="m-0", body=text, sent_at=NOW))
+
+
+def payload(body: str | object) -> object:
+    return opened(body).payload
 
 
 @pytest.mark.parametrize(
@@ -198,3 +202,40 @@ def test_any_other_event_is_a_fault_of_the_deployment(event: Any) -> None:
 
 def test_an_empty_delivery_has_no_messages() -> None:
     assert read_delivery({"Records": []}, now=NOW) == ()
+
+
+AT = {"sns": "Timestamp", "event": "time"}
+ENVELOPES = {"sns": sns(json.dumps(COMMAND)), "event": event(COMMAND)}
+BOTH = pytest.mark.parametrize("kind", ENVELOPES)
+
+
+@BOTH
+def test_a_command_is_as_old_as_its_envelope_says(kind: str) -> None:
+    old = ENVELOPES[kind] | {AT[kind]: "2026-11-16T08:49:05Z", "replay-name": "replay-of-the-week"}
+    assert opened(old) == Opened(COMMAND, datetime(2026, 11, 16, 8, 49, 5, tzinfo=UTC))
+
+
+@BOTH
+def test_an_envelope_never_makes_a_command_younger_than_its_message(kind: str) -> None:
+    assert opened(ENVELOPES[kind] | {AT[kind]: "2030-01-01T00:00:00Z"}).sent_at == NOW
+
+
+@BOTH
+def test_an_envelope_without_a_time_says_nothing_of_the_age(kind: str) -> None:
+    without = {name: value for name, value in ENVELOPES[kind].items() if name != AT[kind]}
+    assert opened(without) == Opened(COMMAND, NOW)
+
+
+@BOTH
+@pytest.mark.parametrize("time", [None, "", 1763887745, "yesterday", "2026-11-23", "2026-11-23T08:49:05", ["now"], {}])
+def test_an_envelope_whose_time_cannot_be_read_is_refused_since_its_age_is_not_known(kind: str, time: object) -> None:
+    with pytest.raises(InvalidCommand) as invalid:
+        opened(ENVELOPES[kind] | {AT[kind]: time})
+    (error,) = invalid.value.errors
+    assert (error.loc, error.msg[:26]) == (AT[kind], "should be an RFC 3339 time")
+    assert invalid.value.known.command_id == "m-0"
+
+
+def test_a_raw_command_is_as_old_as_its_message() -> None:
+    assert opened(COMMAND) == Opened(COMMAND, NOW)
+    assert opened(COMMAND | {"time": "2026-11-16T08:49:05Z"}).sent_at == NOW, "that is the command's own, and refused"

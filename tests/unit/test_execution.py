@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,11 @@ from hypothesis import strategies as st
 
 from shared.errors import DeploymentFault
 from shared.execution import execute
-from shared.findings import Finding, Findings, Reading, Verdict
+from shared.findings import Finding, Findings, Reading, Trust, Verdict
 from shared.pace import Pace
 from shared.patience import FIRST_WAIT, TRIES
 from shared.planning import BatchTask, CheckTask, Plan, Stop, StopAll
-from tests.fakes import BATCH, CHECK, NOW, Clock, FakeHuawei
+from tests.fakes import BATCH, CHECK, NOW, Clock, FakeHuawei, stop_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,7 +93,7 @@ def run(
 
 
 def stop(*targets: str, expires_in: float = 3600.0, task: Task = BATCH) -> Stop:
-    return Stop(task, targets, NOW + timedelta(seconds=expires_in))
+    return stop_of(task, targets, expires_at=NOW + timedelta(seconds=expires_in))
 
 
 def verdicts(findings: Mapping[str, Finding]) -> dict[str, Verdict]:
@@ -185,6 +186,30 @@ def test_a_call_that_expires_between_two_tries_is_not_sent_again_or_waited_for()
     assert huawei.clock.slept == [FIRST_WAIT]
 
 
+def test_what_expires_while_it_waits_for_its_turn_is_dropped_and_the_rest_of_its_call_is_sent() -> None:
+    huawei = Huawei()
+    huawei.answer({"d9": Finding(V.UNFINISHED, "APIGW.0308", "slow down", retry_after=5.0, throttled=True)})
+    call = Stop(BATCH, ("d0", "d1"), (NOW + timedelta(seconds=3), LATER))
+    found = run(huawei, stop("d9"), call)
+    assert [each.targets for each in huawei.calls if isinstance(each, Stop)] == [("d9",), ("d9",), ("d1",)]
+    assert verdicts(found.named[BATCH]) == {"d9": V.TAKEN, "d0": V.UNFINISHED, "d1": V.TAKEN}
+    assert found.named[BATCH]["d0"].was_asked is False
+
+    huawei = Huawei()
+    pace = huawei.clock.pace(1)
+    turn = pace.begin(huawei.clock.deadline())
+    assert turn is not None
+    pace.end(turn, huawei.clock.deadline(), throttled=True, retry_after=5.0)  # so that all wait
+    found = execute(
+        Plan((call,), {}),
+        service=huawei,
+        pace=pace,
+        deadline=huawei.clock.deadline(),
+        patience=huawei.clock.patience(),
+    )
+    assert [each.targets for each in huawei.calls if isinstance(each, Stop)] == [("d1",)]
+
+
 def test_a_stop_of_all_is_tried_again_as_a_whole() -> None:
     huawei = Huawei(2)
     huawei.answer({"*": PASSING})
@@ -204,10 +229,10 @@ def raise_fault(_: object) -> None:
 def test_a_fault_halts_every_further_call_and_read() -> None:
     huawei = Huawei()
     huawei.before = lambda asked: raise_fault(asked) if isinstance(asked, Stop) and "d1" in asked.targets else None
-    found = run(huawei, stop("d0"), stop("d1"), stop("d2"), stop("d3"), reads={CHECK: (CHECK.task_id,)})
-    assert str(found.fault) == "the key is wrong"
+    found = run(huawei, stop("d0"), stop("d1"), stop("d2"), stop("d3"), reads={BATCH: ("d4",)})
+    assert str(found.faults[0]) == "the key is wrong"
     assert verdicts(found.named[BATCH]) == {"d0": V.TAKEN}
-    assert (found.read, found.errors) == ({CHECK: {}}, ())
+    assert (found.read, found.errors) == ({BATCH: {}}, ())
     assert (len(huawei.times), huawei.reads) == (2, [])
 
 
@@ -246,7 +271,7 @@ def test_a_fault_halts_those_too_that_wait_for_their_turn() -> None:
         deadline=clock.deadline(),
         patience=clock.patience(),
     )
-    assert (str(found.fault), found.errors) == ("the key is wrong", ())
+    assert (str(found.faults[0]), found.errors) == ("the key is wrong", ())
     assert len(huawei.times) == 1
 
 
@@ -261,7 +286,7 @@ def test_an_unexpected_error_in_one_call_leaves_the_findings_of_the_others() -> 
     huawei.before = before
     found = run(huawei, stop("d0"), stop("d1"), stop("d2"), most=3)
     assert verdicts(found.named[BATCH]) == {"d0": V.TAKEN, "d2": V.TAKEN}
-    assert (found.errors, found.fault) == ((error,), None)
+    assert (found.errors, found.faults) == ((error,), ())
 
 
 def test_an_unexpected_error_in_one_read_leaves_the_findings_of_the_others() -> None:
@@ -298,14 +323,14 @@ def test_as_many_calls_are_in_flight_as_are_allowed_and_never_more(most: int) ->
 @pytest.mark.parametrize("proven_by", [1, 2, 10])
 def test_calls_go_alone_until_huawei_has_accepted_the_credentials(proven_by: int) -> None:
     huawei = Huawei(20)
-    huawei.is_proven = False
+    huawei.accepted = Trust.UNKNOWN
     counted: list[int] = []
 
     def before(_: Asked) -> None:
-        if not huawei.is_proven:
+        if huawei.accepted is Trust.UNKNOWN:
             threading.Event().wait(0.05)  # time enough for others to come, if they may
         counted.append(huawei.at_once)
-        huawei.is_proven = len(counted) >= proven_by
+        huawei.accepted = Trust.ACCEPTED if len(counted) >= proven_by else Trust.UNKNOWN
 
     huawei.before = before
     run(huawei, *(stop(f"d{n}") for n in range(10)), most=4)
@@ -315,22 +340,22 @@ def test_calls_go_alone_until_huawei_has_accepted_the_credentials(proven_by: int
 
 def test_a_wrong_key_is_found_out_by_one_call() -> None:
     huawei = Huawei()
-    huawei.is_proven = False
+    huawei.accepted = Trust.UNKNOWN
 
     def before(_: Asked) -> None:
         threading.Event().wait(0.05)  # time enough for others to come, if they may
         raise_fault(None)
 
     huawei.before = before
-    found = run(huawei, *(stop(f"d{n}") for n in range(10)), reads={CHECK: (CHECK.task_id,)}, most=8)
-    assert found.fault is not None
+    found = run(huawei, *(stop(f"d{n}") for n in range(10)), reads={BATCH: ("d0",)}, most=8)
+    assert found.faults
     assert len(huawei.times) == 1
 
 
 def test_a_wrong_key_is_found_out_by_one_read_where_nothing_is_to_be_stopped() -> None:
     """As of a dry run, or of what is to be confirmed."""
     huawei = Huawei()
-    huawei.is_proven = False
+    huawei.accepted = Trust.UNKNOWN
 
     def before(_: Asked) -> None:
         threading.Event().wait(0.05)  # time enough for others to come, if they may
@@ -339,7 +364,7 @@ def test_a_wrong_key_is_found_out_by_one_read_where_nothing_is_to_be_stopped() -
     huawei.before = before
     tasks: dict[Task, tuple[str, ...]] = {CheckTask(f"task-{n}"): (f"task-{n}",) for n in range(10)}
     found = run(huawei, reads=tasks, most=8)
-    assert found.fault is not None
+    assert found.faults
     assert len(huawei.times) == 1
 
 
@@ -384,17 +409,59 @@ def test_reads_are_bounded_like_calls() -> None:
 
 
 def test_what_a_read_still_takes_is_read_too_side_by_side() -> None:
-    class Paged(Huawei):
+    class OneByOne(Huawei):
         def read(self, task: Task, targets: tuple[str, ...], deadline: Deadline) -> Reading:
             first, *others = targets
             reading = super().read(task, (first,), deadline)
             return Reading(reading.findings, tuple(lambda d, t=t: self.read(task, (t,), d) for t in others))  # type: ignore[misc]
 
-    huawei = Paged(20)
+    huawei = OneByOne(20)
     found = run(huawei, reads={BATCH: tuple(f"d{n}" for n in range(9))}, most=3)
     assert len(huawei.reads) == 9
     assert huawei.most_at_once <= 3
     assert verdicts(found.read[BATCH]) == {f"d{n}": V.RUNS for n in range(9)}
+
+
+class Paged(Huawei):
+    """Reads its targets by twos; `trouble` pages of it are answered only after so many tries."""
+
+    def __init__(self, *, trouble: int, finding: Finding, pause: float | None) -> None:
+        super().__init__(4)
+        self._trouble = trouble
+        self._finding = finding
+        self._pause = pause
+
+    def read(self, task: Task, targets: tuple[str, ...], deadline: Deadline) -> Reading:
+        reading = super().read(task, targets[:2], deadline)
+        return Reading(reading.findings, (lambda later: self._more(task, targets[2:], later),))
+
+    def _more(self, task: Task, targets: tuple[str, ...], deadline: Deadline) -> Reading:
+        if self._trouble:
+            self._trouble -= 1
+            again = (lambda later: self._more(task, targets, later),)
+            return Reading(dict.fromkeys(targets, self._finding), again, self._pause)
+        return super().read(task, targets, deadline)
+
+
+def test_a_page_in_trouble_makes_a_pause_and_slows_nothing_down() -> None:
+    huawei = Paged(trouble=2, finding=replace(PASSING, retry_after=3.0), pause=0.5)
+    pace = huawei.clock.pace(8)
+    found = execute(
+        Plan((), {BATCH: ("d0", "d1", "d2", "d3")}),
+        service=huawei,
+        pace=pace,
+        deadline=huawei.clock.deadline(),
+        patience=huawei.clock.patience(),
+    )
+    assert verdicts(found.read[BATCH]) == {f"d{n}": V.RUNS for n in range(4)}
+    assert huawei.clock.slept == [3.5, 3.5]  # as long as Huawei asked for, and the jitter
+    assert (found.throttles, pace.allowed) == (0, 8)
+
+
+def test_a_page_for_which_no_time_is_left_stays_unfinished() -> None:
+    huawei = Paged(trouble=1, finding=replace(PASSING, retry_after=100.0), pause=0.5)
+    found = run(huawei, reads={BATCH: ("d0", "d1", "d2", "d3")}, seconds=50)
+    assert verdicts(found.read[BATCH]) == {"d0": V.RUNS, "d1": V.RUNS, "d2": V.UNFINISHED, "d3": V.UNFINISHED}
 
 
 def test_what_could_not_be_read_back_has_no_finding() -> None:
@@ -403,7 +470,7 @@ def test_what_could_not_be_read_back_has_no_finding() -> None:
     huawei.before = lambda asked: raise_fault(asked) if isinstance(asked, tuple) else None
     found = run(huawei, stop("d0", "d1"))
     assert verdicts(found.named[BATCH]) == {"d1": V.TAKEN}
-    assert found.fault is not None
+    assert found.faults
 
 
 def test_tasks_and_kinds_are_kept_apart() -> None:
@@ -467,4 +534,4 @@ def test_a_question_counts_whatever_came_of_it_and_what_it_halts_does_not(error:
 
     huawei.before = fail
     found = run(huawei, stop("d0"), stop("d1"))
-    assert counts(found) == (len(huawei.times), 0) == (1 if found.fault else 2, 0)
+    assert counts(found) == (len(huawei.times), 0) == (1 if found.faults else 2, 0)

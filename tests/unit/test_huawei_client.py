@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import DeploymentFault
-from shared.findings import Verdict
+from shared.findings import Trust, Verdict
 from shared.http import NoAnswer, NoSuchHost, Response
-from shared.huawei.client import LONGEST_RETRY_AFTER, SHORTEST_CALL, DerivedSigning, Reply, read_reply
+from shared.huawei.client import LONGEST_RETRY_AFTER, MOST_SCOPES, SHORTEST_CALL, DerivedSigning, Reply, read_reply
 from shared.huawei.credentials import Credentials, FixedCredentials, SecretCredentials
 from shared.huawei.faults import Fault
+from shared.planning import Scope
 from tests.fakes import KEY, NOW, Clock, FakeAws, FakeHttp, client_over, response
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ OK = response()
 SECRETS = (KEY.sk, str(KEY.security_token), "SK-2-very-secret", "SK-3-very-secret")
 
 
-def ask(client: HuaweiClient, *, project_id: str | None = None, seconds: float = 60.0) -> Reply | NoAnswer:
-    return client.request("POST", "/v2/tasks/t/stop", deadline=Clock().deadline(seconds), project_id=project_id)
+def ask(client: HuaweiClient, *, scope: Scope | None = None, seconds: float = 60.0) -> Reply | NoAnswer:
+    return client.request("POST", "/v2/tasks/t/stop", deadline=Clock().deadline(seconds), scope=scope)
 
 
 def rotating(*keys: str) -> SecretCredentials:
@@ -122,30 +123,63 @@ def test_a_key_mended_after_it_was_refused_is_taken_up_by_the_same_process() -> 
 
 
 @pytest.mark.parametrize(
-    ("answers", "proven"),
+    ("answers", "trust"),
     [
-        ([OK], True),
-        ([OK, EXPIRED], False),
-        ([response({"error_code": "CC.00050010"}, 403)], True),
-        ([response({"error_code": "IOTDA.014223"}, 404)], True),
-        # Said before anybody looked at the credentials:
-        ([response(b"<html>", 502)], False),
-        ([response({"error_code": "APIGW.0308"}, 429)], False),
-        ([response({"error_code": "APIGW.0101"}, 404)], False),
-        ([NoAnswer("cut")], False),
-        ([OK, response(b"<html>", 502)], True),
+        ([], Trust.UNKNOWN),
+        ([OK], Trust.ACCEPTED),
+        ([OK, EXPIRED], Trust.REFUSED),
+        ([response({"error_code": "CC.00050010"}, 403)], Trust.ACCEPTED),
+        ([response({"error_code": "IOTDA.014223"}, 404)], Trust.ACCEPTED),
+        ([response(b"<html>", 502)], Trust.ACCEPTED),
+        ([response({"error_code": "APIGW.0308"}, 429)], Trust.ACCEPTED),
+        ([response({"error_code": "APIGW.0101"}, 404)], Trust.REFUSED),
+        ([response({"error_code": "APIGW.0310"}, 403)], Trust.REFUSED),
+        ([NoAnswer("cut")], Trust.UNKNOWN),
+        ([EXPIRED, NoAnswer("cut")], Trust.REFUSED),
+        ([EXPIRED, OK], Trust.ACCEPTED),
     ],
 )
-def test_credentials_are_proven_by_an_answer_that_needed_them(
-    answers: list[Response | Exception], *, proven: bool
-) -> None:
+def test_any_answer_that_is_no_refusal_verifies_the_key(answers: list[Response | Exception], trust: Trust) -> None:
     client = client_over(FakeHttp(*answers))
     for _ in answers:
         try:
             ask(client)
         except DeploymentFault:
             continue
-    assert client.is_proven is proven
+    assert client.trust(None) is client.trust(Scope("project-1", None)) is trust
+
+
+def test_a_key_is_verified_for_each_project_and_instance_on_its_own() -> None:
+    client = client_over(FakeHttp(OK, EXPIRED, OK))
+    ask(client)
+    with pytest.raises(DeploymentFault, match="project project-2, instance i-1"):
+        ask(client, scope=Scope("project-2", "i-1"))
+    ask(client, scope=Scope("project-3", None))
+    scopes = (None, Scope("project-2", "i-1"), Scope("project-2", None), Scope("project-3", None))
+    assert [client.trust(scope) for scope in scopes] == [
+        Trust.ACCEPTED,
+        Trust.REFUSED,
+        Trust.UNKNOWN,
+        Trust.ACCEPTED,
+    ]
+
+
+def test_a_key_that_is_refused_where_it_was_accepted_is_verified_anew_everywhere() -> None:
+    client = client_over(FakeHttp(OK, OK, EXPIRED))
+    ask(client)
+    ask(client, scope=Scope("project-2", None))
+    with pytest.raises(DeploymentFault):
+        ask(client)
+    assert client.trust(None) is Trust.REFUSED
+    assert client.trust(Scope("project-2", None)) is Trust.UNKNOWN
+
+
+def test_what_is_remembered_of_projects_is_bounded() -> None:
+    client = client_over(FakeHttp(OK))
+    for number in range(MOST_SCOPES + 1):
+        ask(client, scope=Scope(f"project-{number}", None))
+    assert client.trust(Scope("project-0", None)) is Trust.UNKNOWN
+    assert client.trust(Scope(f"project-{MOST_SCOPES}", None)) is Trust.ACCEPTED
 
 
 # --- what is sent
@@ -155,8 +189,9 @@ def test_the_project_header_follows_the_project_of_the_path() -> None:
     http = FakeHttp(OK)
     client = client_over(http)
     ask(client)
-    ask(client, project_id="project-2")
+    ask(client, scope=Scope("project-2", "i-2"))
     assert [each.headers["X-Project-Id"] for each in http.sent] == ["project-1", "project-2"]
+    assert [each.headers.get("Instance-Id") for each in http.sent] == [None, "i-2"]
 
 
 def test_a_call_takes_no_longer_than_is_left_and_does_not_begin_when_too_little_is() -> None:
@@ -174,9 +209,24 @@ def test_no_answer_is_given_back_and_a_wrong_host_is_the_deployment_s_fault() ->
         ask(client_over(FakeHttp(NoSuchHost("Name or service not known"))))
 
 
-@pytest.mark.parametrize(("status", "code"), [(404, "APIG.0101"), (403, "IOTDA.000021"), (200, "CC.00050007")])
-def test_an_error_that_is_no_task_s_fault_is_the_deployment_s(status: int, code: str) -> None:
-    with pytest.raises(DeploymentFault, match=f"huawei.example answered {status} {code}: no; check the endpoint"):
+@pytest.mark.parametrize(
+    ("status", "code", "fix"),
+    [
+        (404, "APIG.0101", "check the endpoint"),
+        (403, "APIGW.0302", "allow this API to the IAM user"),
+        (403, "APIGW.0304", "allow this API to the IAM user"),
+        (403, "APIC.0306", "allow this API to the IAM user"),
+        (403, "APIG.0310", "check that the project exists"),
+        (403, "APIGW.0801", "check that the service is open to the account in this region"),
+        (403, "APIGW.0802", "check that the service is open to the account in this region"),
+        (405, "APIG.0502", "top up the account's balance"),
+        (403, "IOTDA.000021", "check IOTDA_ENDPOINT"),
+        (200, "CC.00050007", "check the key"),
+    ],
+)
+def test_an_error_that_is_no_task_s_fault_is_the_deployment_s(status: int, code: str, fix: str) -> None:
+    words = rf"huawei.example answered {status} {code}: no \(project project-1\); {fix}"
+    with pytest.raises(DeploymentFault, match=words):
         ask(client_over(FakeHttp(response({"error_code": code, "error_msg": "no"}, status))))
 
 

@@ -20,8 +20,8 @@ from shared.huawei.client import HuaweiClient, signing_for
 from shared.huawei.credentials import Credentials, FixedCredentials
 from shared.huawei.iotda import TARGETS_PER_PAGE, IoTDA
 from shared.outcomes import Outcome, Result, Status, Tally, TargetResult
-from shared.planning import BatchTask, Stop, StopAll
-from tests.fakes import BATCH, CHECK, NOW, Clock, FakeHttp, client_over, response
+from shared.planning import BatchTask, StopAll
+from tests.fakes import BATCH, CHECK, NOW, Clock, FakeHttp, client_over, response, stop_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,7 +39,7 @@ def said(target: str, status: str = "success", code: object = None, message: obj
 def stop(answer: Response | Exception, *targets: str) -> dict[str, Finding]:
     """Give what one stop finds out; all of the task without `targets`."""
     http = FakeHttp(answer)
-    call = Stop(BATCH, targets, NOW) if targets else StopAll(BATCH, NOW)
+    call = stop_of(BATCH, targets) if targets else StopAll(BATCH, NOW)
     found = IoTDA(client_over(http)).stop(call, Clock().deadline())
     (sent,) = http.sent
     assert json.loads(sent.body or b"") == ({"targets": list(targets)} if targets else {})
@@ -127,12 +127,17 @@ NO_ANSWER_ON_TARGETS = [
     response({"targets": [{"target": "d1", "status": 1}]}),
     response({"targets": [{"target": "d1", "status": None}]}),
     response({"targets": [said("no device id")]}),
-    response({"error_code": "IOTDA.099999", "error_msg": "m"}),
     response(b"", 204),
     response(b"", 302, location="http://127.0.0.1:1/"),
-    response({"error_code": "IOTDA.014221", "error_msg": "ended"}, 400),
-    response({"error_code": "IOTDA.001000"}, 403),
-    response(b"<html>", 404),
+]
+REFUSALS_OF_THE_CALL = [
+    (response({"error_code": "IOTDA.099999", "error_msg": "m"}), V.UNCLEAR),
+    (response({"error_code": "IOTDA.014221", "error_msg": "ended"}, 400), V.UNCLEAR),
+    (response({"error_code": "IOTDA.014219", "error_msg": "The target is not in the task"}, 400), V.UNCLEAR),
+    (response({"error_code": "IOTDA.001000"}, 403), V.UNCLEAR),
+    (response(b"<html>", 404), V.UNCLEAR),
+    (response({"error_code": "IOTDA.014223"}, 404), V.NOT_FOUND),
+    (response({"error_code": "APIGW.0201"}, 400), V.REFUSED),
 ]
 
 
@@ -142,6 +147,15 @@ def test_an_answer_that_is_none_leaves_every_target_unclear(answer: Response) ->
     assert verdicts(stop(answer)) == {"*": V.UNCLEAR}
 
 
+@pytest.mark.parametrize(("answer", "alone"), REFUSALS_OF_THE_CALL)
+def test_a_refusal_of_a_call_with_several_targets_says_nothing_about_each_of_them(
+    answer: Response, alone: Verdict
+) -> None:
+    assert verdicts(stop(answer, "d1", "d2")) == {"d1": V.CALL_REFUSED, "d2": V.CALL_REFUSED}
+    assert verdicts(stop(answer, "d1")) == {"d1": alone}
+    assert verdicts(stop(answer)) == {"*": alone}
+
+
 @pytest.mark.parametrize(
     ("answer", "verdict"),
     [
@@ -149,9 +163,12 @@ def test_an_answer_that_is_none_leaves_every_target_unclear(answer: Response) ->
         (response({"error_code": "IOTDA.000001"}, 500), V.UNFINISHED),
         (response({"error_code": "IOTDA.000001", "targets": [said("d1")]}), V.UNFINISHED),
         (response({"error_code": "IOTDA.021102"}, 403), V.UNFINISHED),
+        (response({"error_code": "IOTDA.014219"}, 500), V.UNFINISHED),
+        (response({"error_code": "IOTDA.014219"}, 429), V.UNFINISHED),
         (response(b"<html>", 502), V.UNFINISHED),
-        (response({"error_code": "IOTDA.014223"}, 404), V.NOT_FOUND),
-        (response({"error_code": "APIGW.0201"}, 400), V.REFUSED),
+        (response({"error_code": "APIGW.0201", "error_msg": "Backend unavailable"}, 502), V.UNFINISHED),
+        (response({"error_code": "IOTDA.014299", "error_msg": "being changed by another request"}, 409), V.IN_DOUBT),
+        (response({"error_code": "IOTDA.014299", "error_msg": "being changed by another request"}, 423), V.IN_DOUBT),
     ],
 )
 def test_an_error_of_the_table_settles_every_target(answer: Response | Exception, verdict: Verdict) -> None:
@@ -224,7 +241,7 @@ def test_a_check_task_is_never_sent_here() -> None:
     http = FakeHttp(response({"targets": []}))
     iotda = IoTDA(client_over(http))
     with pytest.raises(TypeError):
-        iotda.stop(Stop(CHECK, (CHECK.task_id,), NOW), Clock().deadline())
+        iotda.stop(stop_of(CHECK, (CHECK.task_id,)), Clock().deadline())
     with pytest.raises(TypeError):
         iotda.read(CHECK, (CHECK.task_id,), Clock().deadline())
     assert http.sent == []
@@ -343,8 +360,9 @@ def test_a_target_and_its_task_are_one_read() -> None:
         (NoAnswer("cut"), V.UNFINISHED),
         (response({"error_code": "IOTDA.021101"}, 403), V.UNFINISHED),
         (response({"error_code": "IOTDA.014223"}, 404), V.NOT_FOUND),
+        (response({"error_code": "IOTDA.014219"}, 400), V.NOT_FOUND),
         (response({"error_code": "IOTDA.000006"}, 400), V.REFUSED),
-        (response({"error_code": "APIGW.0302"}, 403), V.REFUSED),
+        (response({"error_code": "IOTDA.014299"}, 409), V.UNFINISHED),
     ],
 )
 def test_a_read_without_the_target_says_no_more_than_it_knows(answer: Response | Exception, verdict: Verdict) -> None:
@@ -396,6 +414,28 @@ def test_paging_ends_and_a_list_cut_short_makes_nothing_not_found(
     answers: list[Response | Exception], queries: list[str], missing: Verdict
 ) -> None:
     assert read(("d1", "d2"), *answers) == ({"d1": V.RUNS, "d2": missing}, queries)
+
+
+def pauses_of(*answers: Response | Exception) -> list[float | None]:
+    """The pauses before each further page of a list whose first page names one of two targets."""
+    iotda = IoTDA(client_over(FakeHttp(page(("d1", RUN), total=60, marker="b"), *answers)))
+    reading = iotda.read(BATCH, ("d1", "d2"), Clock().deadline())
+    pauses = []
+    while reading.more:
+        pauses.append(reading.pause)
+        assert not any(found.throttled for found in reading.findings.values() if reading.pause is not None)
+        reading = reading.more[0](Clock().deadline())
+    return pauses
+
+
+@pytest.mark.parametrize("trouble", [response(b"<html>", 502), response({"error_code": "APIGW.0201"}, 504)])
+def test_a_page_in_trouble_is_asked_for_again_after_a_pause_and_is_no_throttle(trouble: Response) -> None:
+    assert pauses_of(trouble, trouble, page(("d2", RUN))) == [None, 0.5, 1.0]
+    assert pauses_of(trouble) == [None, 0.5, 1.0, 2.0]
+
+
+def test_a_page_that_was_throttled_leaves_the_pause_to_the_pace() -> None:
+    assert pauses_of(response({"error_code": "APIGW.0308"}, 429), page(("d2", RUN))) == [None, None]
 
 
 def test_an_absurd_count_makes_no_pages_of_it() -> None:

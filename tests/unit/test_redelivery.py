@@ -24,7 +24,12 @@ def refused(kind: str) -> Simulation:
         check_tasks=(CheckTask(task_id="c1"),),
         batch_tasks=(BatchTask(task_id="b1", targets=("d1",)),),
     )
-    simulation = Simulation(kind, scenario=scenario, VISIBILITY_TIMEOUT_SECONDS=str(TIMEOUTS[kind]))
+    simulation = Simulation(
+        kind,
+        scenario=scenario,
+        VISIBILITY_TIMEOUT_SECONDS=str(TIMEOUTS[kind]),
+        COMMAND_TTL_SECONDS="21600",  # the most that template.yaml allows
+    )
     simulation.send(COMMANDS[kind])
     return simulation
 

@@ -18,11 +18,12 @@ from moto import mock_aws
 from local import redrive
 from local.redrive import Ask, DeadLetterQueue, Letter, Move, Stay, Wishes, decide, letter_of, main, move
 from shared.commands import Command, Defaults, read_command
-from shared.envelopes import payload_of
+from shared.envelopes import open_envelope
 from shared.findings import Finding, Findings, Verdict
 from shared.outcomes import to_rfc3339
+from shared.planning import to_stop
 from shared.publishing import LARGEST_MESSAGE, dead_letter
-from shared.settlement import Undone, settle
+from shared.settlement import Undone, expire, settle
 from tests.fakes import BATCH, NOW
 from tests.strategies import commands
 
@@ -79,7 +80,7 @@ def understood(body: str, *, message_id: str = "new", sent_at: datetime) -> Comm
     """What the function makes of a body that SQS delivers to it."""
     message = letter(body, message_id=message_id, stamped=sent_at).message
     return read_command(
-        payload_of(message),
+        open_envelope(message).payload,
         defaults=Defaults(
             message.message_id, message.sent_at, HOUR, project_id="project-1", instance_id=None, confirm=False
         ),
@@ -143,9 +144,10 @@ def test_an_expiry_of_its_own_stays_what_it_was() -> None:
 def test_whatever_is_moved_means_the_same_and_is_no_younger(
     command: Command, envelope: str, left_out: set[str], age: int
 ) -> None:
+    sent_at = NOW - timedelta(seconds=age)
+    command = command.model_copy(update={"requested_at": sent_at})
     payload = {name: value for name, value in json.loads(command.to_message()).items() if name not in left_out}
     body = json.dumps(ENVELOPES[envelope](payload))
-    sent_at = NOW - timedelta(seconds=age)
     meant = understood(body, message_id="m-1", sent_at=sent_at)
     decision = decided(body, stamped=sent_at, now=NOW)
     if meant.has_expired(NOW):
@@ -168,6 +170,45 @@ def test_whatever_is_renewed_asks_for_the_same_from_now_on(command: Command, own
     assert understood(decision.body, sent_at=now + HOUR) == command.model_copy(
         update={"requested_at": now, "expires_at": now + life, "attempt": 1}
     )
+
+
+@pytest.mark.parametrize("own_time", ["Timestamp", "time"])
+def test_a_command_is_no_younger_than_its_envelope_says(own_time: str) -> None:
+    envelope = by_topic(STOP) if own_time == "Timestamp" else in_an_event(STOP)
+    old = envelope | {own_time: to_rfc3339(NOW - HOUR)}
+    assert letter(old).message.sent_at == NOW - HOUR
+    assert decided(old) == Ask()
+    assert moved(envelope | {own_time: to_rfc3339(NOW - HOUR / 2)})["requested_at"] == to_rfc3339(NOW - HOUR / 2)
+
+
+def test_what_says_that_it_was_requested_after_it_was_sent_stays_as_rejected() -> None:
+    assert isinstance(decided(STOP | {"requested_at": to_rfc3339(NOW + HOUR)}, renew=True), Stay)
+
+
+AWAITED = STOP | {
+    "command_id": "c-1",
+    "project_id": "p",
+    "requested_at": to_rfc3339(NOW),
+    "attempt": 2,
+    "confirm": True,
+}
+
+
+@pytest.mark.parametrize("awaiting", [["*"], ["d2"], ["d1", "d2"]], ids=str)
+def test_what_awaits_its_confirmation_is_only_read_after_it_was_renewed_too(awaiting: list[str]) -> None:
+    command = understood(json.dumps(AWAITED | {"awaiting": awaiting}), sent_at=NOW)
+    gave_up = expire(command, now=NOW + HOUR)
+    assert isinstance(gave_up, Undone)
+    renewed = moved(gave_up.left.to_message(), now=NOW + HOUR, renew=True, stamped=NOW + HOUR, sent_at=to_rfc3339(NOW))
+    again = understood(json.dumps(renewed), sent_at=NOW + HOUR)
+    assert again.awaiting == command.awaiting
+    assert to_stop(again) == tuple(target for target in command.asked if target not in command.awaiting)
+
+
+def test_a_renewed_remainder_stays_where_it_was_carried_out() -> None:
+    renewed = moved(AWAITED, now=NOW + HOUR, renew=True)
+    assert (renewed["attempt"], renewed["project_id"]) == (1, "p"), "by which the service knows that it wrote it"
+    assert "attempt" not in moved(STOP, now=NOW + HOUR, renew=True), "and that it did not write this"
 
 
 def test_an_expired_command_is_asked_about_and_without_a_yes_stays() -> None:

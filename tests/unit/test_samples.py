@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,9 +13,10 @@ import pytest
 
 from local.huawei import CHECK_PROJECT_ID
 from shared.commands import InvalidCommand, read_command
+from shared.envelopes import Incoming, open_envelope
 from shared.outcomes import Outcome, Status, Tally
 from shared.sweeps import SweepReport, read_sweep
-from tests.fakes import defaults
+from tests.fakes import NOW, defaults
 from tests.schemas import complaints, faults
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -85,6 +87,15 @@ def test_a_sample_command_is_taken(path: Path) -> None:
 def test_a_sample_command_in_an_event_is_taken(path: Path) -> None:
     read_command(read(path)["detail"], defaults=defaults())
     assert faults(read(path)["detail"], "command.json") == []
+
+
+@pytest.mark.parametrize("path", [*COMMANDS, *COMMANDS_IN_AN_EVENT, *WORKFLOW_INPUTS], ids=name)
+def test_a_sample_command_is_valid_whenever_it_is_sent(path: Path) -> None:
+    sent_at = NOW + timedelta(days=1000)
+    message = Incoming(message_id="m-0", body=path.read_text(), sent_at=sent_at)
+    payload, requested_at = open_envelope(message)
+    command = read_command(payload, defaults=defaults()._replace(requested_at=requested_at))
+    assert command.has_expired(sent_at) is (path.stem == "expired")
 
 
 def test_a_sample_of_a_bad_command_is_bad() -> None:

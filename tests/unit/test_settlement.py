@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.commands import Command, Known, read_command
+from shared.commands import Command, Known, known_of, read_command
 from shared.findings import Finding, Findings, Verdict
 from shared.outcomes import FieldError, Outcome, Status
 from shared.planning import task_of
@@ -203,6 +203,51 @@ def test_what_only_waits_for_its_turn_uses_up_no_attempt(d1: Finding, d2: Findin
     asked = command("d1", "d2", attempt=8)
     settlement = settle(asked, Findings({task_of(asked): {"d1": d1, "d2": d2}}), now=NOW, max_attempts=8, jitter=0.5)
     assert (settlement.remainder.attempt if isinstance(settlement, GoesOn) else None) == attempt
+
+
+@pytest.mark.parametrize(
+    ("more", "state", "told", "kept_as"),
+    [
+        ({}, Verdict.STOPPING, "already_ended", None),
+        ({}, Verdict.REFUSED, "gave_up", "to stop"),  # the read was refused, not the stop
+        ({"confirm": True}, Verdict.STOPPED, "already_ended", None),
+        ({"confirm": True}, Verdict.STOPPING, "still_running", "awaiting"),
+        ({"confirm": True}, Verdict.RUNS, "gave_up", "to stop"),
+        ({"confirm": True}, Verdict.UNFINISHED, "gave_up", "to stop"),
+        ({"confirm": True, "awaiting": ["d1"]}, Verdict.STOPPED, "stopped", None),
+        ({"confirm": True, "awaiting": ["d1"]}, Verdict.ENDED, "already_ended", None),
+        ({"confirm": True, "awaiting": ["d1"]}, Verdict.STOPPING, "still_running", "awaiting"),
+        ({"confirm": True, "awaiting": ["d1"]}, Verdict.RUNS, "still_running", "awaiting"),
+        ({"confirm": True, "awaiting": ["d1"]}, Verdict.UNFINISHED, "gave_up", "awaiting"),
+        ({"confirm": True, "awaiting": ["d1"]}, Verdict.REFUSED, "gave_up", "awaiting"),
+        ({"dry_run": True}, Verdict.RUNS, "would_stop", None),
+        ({"dry_run": True}, Verdict.UNFINISHED, "gave_up", None),
+    ],
+    ids=str,
+)
+def test_a_late_repeat_says_no_more_than_the_state_that_was_read(
+    more: dict[str, Any], state: Verdict, told: str, kept_as: str | None
+) -> None:
+    asked = command("d1", attempt=3, tally={"stopped": 2}, **more)
+    settlement = settle_late(asked, Findings(read={task_of(asked): {"d1": Finding(state)}}), now=NOW)
+    (outcome,) = settlement.outcomes
+    assert [each.result.value for each in outcome.results] == [told]
+    assert (outcome.tally.stopped, outcome.tally.total) == (2 + (told == "stopped"), 3)
+    ended = told in {"stopped", "already_ended"}
+    assert outcome.confirmed is (ended if asked.confirm else None)
+    left = settlement.left if isinstance(settlement, Undone) else None
+    kept = None if left is None else "awaiting" if left.awaiting else "to stop"
+    assert kept == kept_as
+
+
+def test_the_end_of_a_command_to_confirm_that_nothing_was_read_of_is_unconfirmed() -> None:
+    asked = command("d1", confirm=True)
+    rejected = reject(known_of(asked), (FieldError(loc="", msg="no"),), body="{}", now=NOW)
+    (expired,) = expire(asked, now=NOW).outcomes
+    assert (rejected.confirmed, expired.confirmed) == (False, False)
+    without = command("d1")
+    assert reject(known_of(without), (), body="{}", now=NOW).confirmed is None
+    assert expire(without, now=NOW).outcomes[0].confirmed is None
 
 
 @pytest.mark.parametrize("begun", [{"attempt": 2}, {"tally": {"stopped": 1}}, {"confirm": True, "awaiting": ["d1"]}])

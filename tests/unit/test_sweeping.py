@@ -537,6 +537,19 @@ def test_an_instance_is_named_in_the_questions_and_in_the_commands() -> None:
     assert {record.instance_id for record in world.cloud.log()} == {"i-1"}
 
 
+@pytest.mark.parametrize("instance_id", [None, "i-1"])
+def test_a_command_is_carried_out_in_the_instance_that_was_swept_whatever_the_queue_function_has_configured(
+    instance_id: str | None,
+) -> None:
+    world = World()
+    world.cloud.add(batch("a1", world, days=2))
+    world.sweep(BATCHES | ({} if instance_id is None else {"instance_id": instance_id}), **STOP)
+    (body,) = world.sent(TARGETS_QUEUE)
+    command = read_command(body, defaults=defaults()._replace(project_id="another", instance_id="i-2"))
+    assert isinstance(command, StopTargets)
+    assert (command.project_id, command.instance_id, command.attempt) == (PROJECT_ID, instance_id, 1)
+
+
 def test_a_large_task_is_stopped_by_several_commands_each_of_which_fits_into_a_message() -> None:
     world = World()
     short = tuple(f"d{number}" for number in range(5_001))

@@ -900,7 +900,7 @@ def test_a_page_of_batch_tasks_that_did_not_come_is_asked_for_again(answer: Resp
     ("answer", "error"),
     [
         (error("IOTDA.001000", 403), "check the permissions"),
-        (error("IOTDA.000021", 403), "check the endpoint"),
+        (error("IOTDA.000021", 403), "check IOTDA_ENDPOINT"),
         (error("APIGW.0101", 404), "check the endpoint"),
         (response(b"<html>", 404), "IOTDA_ENDPOINT answered 404"),
         (response(b"", 302), "IOTDA_ENDPOINT answered 302"),

@@ -14,7 +14,7 @@ from shared.deadline import Deadline
 from shared.errors import CommandRejected, DeploymentFault, HuaweiUnavailable, PublishingFailed
 from shared.findings import Finding, Verdict
 from shared.outcomes import to_rfc3339
-from shared.planning import Stop, StopAll
+from shared.planning import BatchTask, Stop, StopAll
 from shared.publishing import Publisher
 from shared.settings import StopInWorkflowSettings, read_settings
 from shared.telemetry import Telemetry
@@ -112,6 +112,9 @@ class World:
     @property
     def statuses(self) -> list[str]:
         return [event["status"] for event in self.aws.events]
+
+
+CHECK_COMMAND = {"command": "stop_task", "task_id": CHECK.task_id}
 
 
 def stop(*targets: str, **more: Any) -> dict[str, Any]:
@@ -495,7 +498,9 @@ def test_what_is_no_command_is_rejected_on_the_bus_and_never_to_be_tried_again()
     assert world.aws.events[1]["outcome_id"] == outcome["outcome_id"], "the same input is the same outcome"
 
 
-@pytest.mark.parametrize("event", [None, [], "stop", 1, {}, {"Records": []}, {"detail": {"command": "stop_task"}}])
+@pytest.mark.parametrize(
+    "event", [None, [], "stop", 1, {}, {"Records": []}, {"detail-type": "a", "source": "b", "detail": CHECK_COMMAND}]
+)
 def test_whatever_else_is_called_with_is_rejected_under_a_new_name(event: object) -> None:
     world = World()
     with pytest.raises(CommandRejected):
@@ -521,6 +526,67 @@ def test_stop_all_is_rejected_unless_this_deployment_lets_it_through() -> None:
     open_world = World(targets=2, ALLOW_STOP_ALL="true")
     assert open_world.call(everything)["tally"]["stopped"] == 3
     assert [type(call) for call in open_world.batches.calls] == [StopAll]
+
+
+def test_what_is_only_awaited_is_read_whatever_the_deployment_lets_through_by_now() -> None:
+    everything = {"command": "stop_targets", "task_id": BATCH.task_id, "all_targets": True, "confirm": True}
+    allowed = World(targets=2, seconds=20, ALLOW_STOP_ALL="true")
+    allowed.batches.disturb = lambda asked: {} if isinstance(asked, StopAll) else {"*": Finding(Verdict.STOPPING)}
+    remainder = allowed.call(everything)["remainder"]
+    assert remainder["awaiting"] == ["*"]
+    guarded = World()
+    answer = guarded.call(remainder)
+    assert (answer["status"], answer["confirmed"]) == ("succeeded", True)
+    assert guarded.batches.calls == []
+
+
+def test_a_remainder_that_is_rejected_keeps_its_tally() -> None:
+    world = World()
+    everything = {"command": "stop_targets", "task_id": BATCH.task_id, "all_targets": True}
+    for wrong in (everything, stop("d0", surplus=1)):
+        with pytest.raises(CommandRejected):
+            world.call(wrong | {"attempt": 2, "tally": {"stopped": 4}})
+    assert [(event["status"], event["tally"]["stopped"]) for event in world.aws.events] == [("rejected", 4)] * 2
+
+
+def test_what_was_begun_is_never_refused_for_its_size() -> None:
+    """A list larger than a state came by a direct call, though what is left of it may be smaller."""
+    world = World(seconds=20)
+    world.batches.disturb = lambda asked: dict.fromkeys(
+        _targets(asked), Finding(Verdict.TAKEN if isinstance(asked, Stop) else Verdict.UNFINISHED)
+    )
+    whole = state_of(7_000, confirm=True)
+    remainder = world.call(whole)["remainder"]
+    assert remainder["awaiting"] == ["*"]
+    half = remainder | {"targets": remainder["targets"][:3_500], "tally": {"stopped": 3_500}}
+    assert len(json.dumps(half).encode()) < STATE
+    assert world.call(half)["status"] == "unfinished"
+    assert not fits(World(), state_of(3_500, confirm=True)), "a new one would be"
+
+
+@pytest.mark.parametrize("requested_at", [at(301), at(4 * 3600), "2030-01-01T00:00:00.000Z"])
+def test_a_command_of_the_future_is_rejected_with_both_times(requested_at: str) -> None:
+    world = World(targets=1)
+    with pytest.raises(CommandRejected, match=f"requested_at: {requested_at}.*{at(0)}"):
+        world.call(stop("d0", requested_at=requested_at))
+    assert world.statuses == ["rejected"]
+    assert world.batches.calls == []
+    assert world.call(stop("d0", requested_at=at(300)))["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(None, "instance-1"), ("instance-1", None), ("instance-1", "instance-2")]
+)
+def test_a_remainder_stays_where_its_command_was_carried_out(before: str | None, after: str | None) -> None:
+    first = World(seconds=20, IOTDA_INSTANCE_ID=before or "")
+    first.batches.disturb = lambda asked: dict.fromkeys(
+        _targets(asked), Finding(Verdict.TAKEN if isinstance(asked, Stop) else Verdict.UNFINISHED)
+    )
+    remainder = first.call(stop("d0", confirm=True))["remainder"]
+    second = World(IOTDA_INSTANCE_ID=after or "")
+    second.batches.disturb = lambda _: {"d0": Finding(Verdict.STOPPED)}
+    assert second.call(remainder)["confirmed"] is True
+    assert [task for task, _ in second.batches.reads] == [BatchTask("project-1", before, BATCH.task_id)]
 
 
 def test_a_fault_of_the_deployment_is_raised_once_what_was_found_out_is_on_the_bus() -> None:
@@ -641,3 +707,18 @@ def test_each_service_has_its_own_pace() -> None:
     before = world.clock.seconds
     assert world.call(stop("d0"))["status"] == "succeeded"
     assert world.clock.seconds == before
+
+
+def test_a_check_whose_stop_is_in_doubt_is_read_before_a_retry_with_the_same_input_stops_it() -> None:
+    """The stop was taken, its answer and all reads are lost; the caller calls again, as it is told to."""
+    world = World()
+    in_doubt, unread = Finding(Verdict.IN_DOUBT, error_msg="read timed out"), Finding(Verdict.UNFINISHED)
+    world.checks.disturb = lambda asked: {CHECK.task_id: unread if isinstance(asked, tuple) else in_doubt}
+    world.checks.states[CHECK][CHECK.task_id] = Verdict.RUNS
+    with pytest.raises(HuaweiUnavailable):
+        world.call(CHECK_COMMAND)
+    stops = len(world.checks.calls)
+    world.checks.disturb = lambda _: {}
+    world.checks.states[CHECK][CHECK.task_id] = Verdict.STOPPED
+    assert world.call(CHECK_COMMAND)["tally"]["already_ended"] == 1
+    assert len(world.checks.calls) == stops
