@@ -76,7 +76,7 @@ FAST, SLOW = 0.1, 0.5
 PROCESSES: Final = (2, 5, 10, 25)
 """`MaximumConcurrency` to compare; 5 is the template's."""
 
-ALARM_METRICS: Final = 38
+ALARM_METRICS: Final = 40
 """Metrics that the alarms of template.yaml look at: each is billed, several to an alarm that adds them up."""
 POLLED_QUEUES: Final = 2
 POLLS: Final = 365 * 86_400 / 20

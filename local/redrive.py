@@ -169,7 +169,6 @@ def letter_of(received: MessageTypeDef, *, ttl: timedelta) -> Letter:
         # When SQS itself moves a message, its time stays as it was:
         # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/setting-up-dead-letter-queue-retention.html
         sent_at=min(stamped, _moment(attributes.get(SENT_AT, {}).get("StringValue"), otherwise=stamped)),
-        is_repeat=False,
     )
     content: Readable | Unreadable
     try:

@@ -38,7 +38,7 @@ REQUEST_TIMEOUT: Final = 10.0
 """Seconds for one request; less when the deadline is nearer."""
 
 ENTRIES_PER_BATCH: Final = 10
-"""The limit of both PutEvents and SendMessageBatch."""
+"""The limit of PutEvents and of the batch requests of SQS."""
 
 EVENTS_BYTES_PER_BATCH: Final = 262_144
 """PutEvents: 256 KB in every region and partition; the newer limit of 1 MB is not needed for 100 results."""
@@ -256,6 +256,28 @@ class Aws:
         sizes = [message_size(message) for message in messages]
         return self._deliver(sizes, MESSAGES_BYTES_PER_BATCH, send, deadline)
 
+    def change_visibility(
+        self, queue_url: str, timeouts: Sequence[tuple[str, int]], *, deadline: Deadline
+    ) -> Mapping[int, str]:
+        """Hide received messages, each named by its receipt handle, for so many seconds from now.
+
+        Return the position of each message whose time-out stays as it was, with "code: message". Raises `AwsRefused`.
+        """
+
+        def send(batch: Sequence[int]) -> Mapping[int, Failure]:
+            entries = [
+                {
+                    "Id": str(position),
+                    "ReceiptHandle": timeouts[position][0],
+                    "VisibilityTimeout": timeouts[position][1],
+                }
+                for position in batch
+            ]
+            payload = {"QueueUrl": queue_url, "Entries": entries}
+            return failed_messages(batch, self._once(SQS, "ChangeMessageVisibilityBatch", payload, deadline))
+
+        return self._deliver([0] * len(timeouts), MESSAGES_BYTES_PER_BATCH, send, deadline)
+
     def secret_string(self, secret_id: str, *, deadline: Deadline) -> str:
         """Give the text of the Secrets Manager secret `secret_id` (a name or an ARN).
 
@@ -456,7 +478,7 @@ def failed_events(batch: Sequence[int], answer: Mapping[str, Any]) -> dict[int, 
 
 
 def failed_messages(batch: Sequence[int], answer: Mapping[str, Any]) -> dict[int, Failure]:
-    """Read a SendMessageBatch answer, whose entries carry their position as `Id`.
+    """Read the answer to a batch request of SQS, whose entries carry their position as `Id`.
 
     `SenderFault` means that sending the same again is of no use, save for a throttle, which is ours too.
     """

@@ -13,6 +13,7 @@ from shared.envelopes import open_envelope, read_delivery
 from shared.execution import Service, execute
 from shared.planning import plan
 from shared.publishing import FAILURE_REASON, Parcel, Publisher, before_publishing, dead_letter, remainder_message
+from shared.redelivery import seconds_until_redelivery
 from shared.settlement import Done, GoesOn, LeftOpen, Settlement, Undone, expire, reject, settle, settle_late
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from shared.outcomes import Outcome
     from shared.pace import Pace
     from shared.patience import Patience
+    from shared.publishing import Queues
     from shared.settings import QueueFunctionSettings
     from shared.telemetry import Telemetry
 
@@ -49,6 +51,7 @@ class Deliveries:
         settings: QueueFunctionSettings,
         service: Service,
         publisher: Publisher,
+        queues: Queues,
         pace: Pace,
         patience: Patience,
         telemetry: Telemetry,
@@ -56,6 +59,7 @@ class Deliveries:
         self._settings = settings
         self._service = service
         self._publisher = publisher
+        self._queues = queues
         self._pace = pace
         self._patience = patience
         self._telemetry = telemetry
@@ -92,6 +96,7 @@ class Deliveries:
             parcel.message_id: parcel.outcomes[0].command_id for parcel in parcels if parcel.outcomes
         }
         self._telemetry.not_acknowledged(not_acknowledged, command_ids)
+        self._redeliver_soon([each for each in messages if each.message_id in not_acknowledged], deadline=deadline)
         faults += [published.fault] if published.fault else []
         for fault in faults:
             self._telemetry.deployment_fault(fault)
@@ -177,6 +182,27 @@ class Deliveries:
                     self._telemetry.set_aside(parcel.outcomes[-1].command_id, letter.attributes[FAILURE_REASON])
                 case None:
                     pass
+
+    def _redeliver_soon(self, messages: Sequence[Incoming], *, deadline: Deadline) -> None:
+        """Have SQS deliver messages that are given back sooner than the queue's visibility time-out says.
+
+        It comes last, and its failure is only logged: the messages then wait for that time-out.
+        """
+        longest = self._settings.visibility_timeout_seconds
+        if longest is None:
+            return
+        # One number for all: what is folded in this delivery comes back together, and is folded again.
+        jitter = self._patience.uniform(0.0, 1.0)
+        timeouts = [
+            (each.receipt_handle, seconds_until_redelivery(each.receives, visibility_timeout=longest, jitter=jitter))
+            for each in messages
+            if each.receipt_handle is not None
+        ]
+        try:
+            unchanged = self._queues.change_visibility(self._settings.command_queue_url, timeouts, deadline=deadline)
+        except Exception as error:  # noqa: BLE001 - the delivery is over, and what became of it must be answered
+            unchanged = dict.fromkeys(range(len(timeouts)), f"{type(error).__name__}: {error}")
+        self._telemetry.visibility_unchanged(unchanged.values())
 
     def _broken(self, message: Incoming, error: Exception) -> Parcel:
         self._telemetry.defects([error])

@@ -20,14 +20,20 @@ if TYPE_CHECKING:
 class Incoming(NamedTuple):
     """One message as it came. `body` is what a dead-letter queue must hold, to the byte.
 
-    `sent_at`: when SQS took it, see `Opened` for the sender. `is_repeat`: whether SQS delivered it before, so that
-    something of it may have been done.
+    `sent_at`: when SQS took it, see `Opened` for the sender. `receives`: how often SQS has delivered it, this time
+    included. `receipt_handle` names this delivery to SQS.
     """
 
     message_id: str
     body: str
     sent_at: datetime
-    is_repeat: bool
+    receives: int = 1
+    receipt_handle: str | None = None
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether SQS delivered it before, so that something of it may have been done."""
+        return self.receives > 1
 
 
 def read_delivery(event: Any, *, now: datetime) -> tuple[Incoming, ...]:
@@ -50,7 +56,8 @@ def _incoming(record: Mapping[str, Any], *, now: datetime) -> Incoming:
         message_id=record["messageId"],
         body=record["body"],
         sent_at=now if sent is None else datetime.fromtimestamp(int(sent) / 1000, tz=UTC),
-        is_repeat=int(attributes.get("ApproximateReceiveCount", 1)) > 1,
+        receives=int(attributes.get("ApproximateReceiveCount", 1)),
+        receipt_handle=record.get("receiptHandle"),
     )
 
 

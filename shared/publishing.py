@@ -54,6 +54,11 @@ class Queues(Protocol):
     def send_messages(self, queue_url: str, messages: Sequence[Message], *, deadline: Deadline) -> Mapping[int, str]:
         """Send; give the indexes of those that could not be sent, with the reason."""
 
+    def change_visibility(
+        self, queue_url: str, timeouts: Sequence[tuple[str, int]], *, deadline: Deadline
+    ) -> Mapping[int, str]:
+        """Hide messages, by receipt handle, for so many seconds; return the indexes of the failed, with the reason."""
+
 
 def before_publishing(deadline: Deadline, *, targets: int) -> Deadline:
     """Give the deadline of all that comes before: it leaves the time to settle and publish so many targets."""

@@ -208,6 +208,8 @@ class QueueFunctionSettings(CommandSettings, ABC):
 
     command_queue_url: str = Field(alias="COMMAND_QUEUE_URL")
     dead_letter_queue_url: str = Field(alias="DEAD_LETTER_QUEUE_URL")
+    # Of the command queue; 12 hours is the most that SQS takes.
+    visibility_timeout_seconds: int | None = Field(None, ge=1, le=43_200, alias="VISIBILITY_TIMEOUT_SECONDS")
 
     def guard(self, command: Command) -> None:
         """Refuse what this queue or this deployment does not take; raises `InvalidCommand`."""

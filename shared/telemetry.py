@@ -69,7 +69,7 @@ class Metric(StrEnum):
     DEAD_LETTERS = "DeadLetters"
     """Messages that we put into a dead-letter queue; those that SQS moves there are not among them."""
     NOT_ACKNOWLEDGED = "NotAcknowledged"
-    """Messages that SQS is to deliver again, though the function did not fail."""
+    """Messages given back to SQS. Those of a process that was killed, or could not read its settings, are not."""
     DEPLOYMENT_FAULTS = "DeploymentFaults"
     AGE_AT_COMPLETION = "AgeAtCompletion"
     """Seconds from `requested_at` to the final event, one value a command."""
@@ -188,6 +188,11 @@ class Telemetry:
                 extra={"command_id": command_ids.get(message_id), "message_id": message_id, "why": reason},
             )
         self._counts[Metric.NOT_ACKNOWLEDGED] += len(reasons)
+
+    def visibility_unchanged(self, reasons: Iterable[str]) -> None:
+        """Log why messages that go back to SQS stay hidden for as long as the queue says; one reason for each."""
+        for reason, count in Counter(reasons).items():
+            self._logger.warning("visibility unchanged", extra={"why": reason, "messages": count})
 
     def not_carried_out(self, command_id: str, error: Exception) -> None:
         """Tell that a call ended without an outcome, and why; one whose outcome is `rejected` has its line by that."""

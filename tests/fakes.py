@@ -91,6 +91,11 @@ class FakeAws:
     refuse: Callable[[BusEvent | Message], str | None] = lambda _: None
     error: Exception | None = None
     secrets: dict[str, list[str]] = field(default_factory=dict)
+    visibility: list[tuple[str, int]] = field(default_factory=list)
+    """Receipt handles and seconds, as they were asked for."""
+    visibility_error: Exception | None = None
+    unchanged: Mapping[int, str] = field(default_factory=dict)
+    """Which of the next change of visibility fail, and why."""
 
     def put_events(self, bus: str, events: Sequence[BusEvent], *, deadline: Deadline) -> Mapping[int, str]:
         assert bus == "outcomes"
@@ -110,6 +115,17 @@ class FakeAws:
         sent = [each for number, each in enumerate(messages) if number not in refused]
         self.queues.setdefault(queue_url, deque()).extend(sent)
         return refused
+
+    def change_visibility(
+        self, queue_url: str, timeouts: Sequence[tuple[str, int]], *, deadline: Deadline
+    ) -> Mapping[int, str]:
+        assert queue_url == ENVIRONMENT["COMMAND_QUEUE_URL"]
+        if not deadline.remaining():
+            return dict.fromkeys(range(len(timeouts)), "NoTimeLeft: not sent")
+        if self.visibility_error is not None:
+            raise self.visibility_error
+        self.visibility += timeouts
+        return self.unchanged
 
     def secret_string(self, secret_id: str, *, deadline: Deadline) -> str:
         assert deadline.remaining() > 0
@@ -264,7 +280,7 @@ def delivery(
         "Records": [
             {
                 "messageId": message_id,
-                "receiptHandle": "r",
+                "receiptHandle": f"receipt of {message_id}",
                 "body": body if isinstance(body, str) else json.dumps(body),
                 "attributes": {
                     "SentTimestamp": str(int(sent_at.timestamp() * 1000)),

@@ -61,6 +61,8 @@ FAULTS: Final = ("tests/unit/test_huawei_faults.py",)
 HARD_ANSWERS: Final = ("tests/unit/test_hard_answers.py",)
 IN_DOUBT: Final = ("tests/property/test_stops_in_doubt.py",)
 MEMORY: Final = ("tests/contract/test_memory.py",)
+REDELIVERY: Final = ("tests/property/test_redelivery.py",)
+TEMPLATE: Final = ("tests/template/test_rules.py",)
 
 MUTANTS: Final = (
     Mutant(
@@ -425,6 +427,69 @@ MUTANTS: Final = (
         "and not begins_to_wait and not is_in_turn:",
         "and not is_in_turn:",
         ("tests/unit/test_settlement.py",),
+    ),
+    Mutant(
+        "redelivery: a wait does not grow",
+        "shared/redelivery.py",
+        "FIRST_WAIT * 2 ** (receives - 1)",
+        "FIRST_WAIT",
+        REDELIVERY,
+    ),
+    Mutant(
+        "redelivery: the wait is longer than the queue's",
+        "shared/redelivery.py",
+        "min(FIRST_WAIT * 2 ** (receives - 1), visibility_timeout)",
+        "FIRST_WAIT * 2 ** min(receives - 1, 9)",
+        REDELIVERY,
+    ),
+    Mutant(
+        "redelivery: what is acknowledged is asked for again",
+        "shared/deliveries.py",
+        "[each for each in messages if each.message_id in not_acknowledged]",
+        "list(messages)",
+        DELIVERIES,
+    ),
+    Mutant(
+        "redelivery: a fault of the deployment leaves the queue's own time-out",
+        "shared/deliveries.py",
+        "        self._redeliver_soon(",
+        "        if not fault: self._redeliver_soon(",
+        (*DELIVERIES, "tests/unit/test_redelivery.py"),
+    ),
+    Mutant(
+        "redelivery: a visibility that cannot be changed fails the delivery",
+        "shared/deliveries.py",
+        "except Exception as error:  # noqa: BLE001 - the delivery is over",
+        "except ImportError as error:  # the delivery is over",
+        DELIVERIES,
+    ),
+    Mutant(
+        "redelivery: SQS dead-letters what could still be carried out",
+        "template.yaml",
+        "maxReceiveCount: 77",
+        "maxReceiveCount: 60",
+        TEMPLATE,
+    ),
+    Mutant(
+        "redelivery: a function knows another time-out than its queue",
+        "template.yaml",
+        'VISIBILITY_TIMEOUT_SECONDS: "1801"',
+        'VISIBILITY_TIMEOUT_SECONDS: "360"',
+        TEMPLATE,
+    ),
+    Mutant(
+        "alarms: one message that heals at once goes off",
+        "template.yaml",
+        "EvaluationPeriods: 100\n      DatapointsToAlarm: 3",
+        "EvaluationPeriods: 100\n      DatapointsToAlarm: 1",
+        TEMPLATE,
+    ),
+    Mutant(
+        "resolver: a look-up holds a call past its deadline",
+        "template.yaml",
+        "RES_OPTIONS: timeout:1 attempts:1",
+        "RES_OPTIONS: rotate",
+        TEMPLATE,
     ),
     Mutant(
         "a key is not locked: eight reads before the first answer",

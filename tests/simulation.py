@@ -51,6 +51,7 @@ class Boundary(Enum):
     AFTER_PUBLISHING = "after publishing"
     BEFORE_SENDING = "before a remainder or dead letter is sent"
     AFTER_SENDING = "after a remainder or dead letter is sent"
+    BEFORE_CHANGING_VISIBILITY = "before SQS is told when to deliver again"
     BEFORE_THE_ANSWER = "before the answer to Lambda"
 
 
@@ -97,6 +98,8 @@ class SimulatedAws:
     spoil: Callable[[], str | None]
     events: list[dict[str, Any]] = field(default_factory=list)
     sent: dict[str, list[Message]] = field(default_factory=dict)
+    hidden: dict[str, int] = field(default_factory=dict)
+    """Seconds by receipt handle."""
 
     def put_events(self, bus: str, events: Sequence[BusEvent], *, deadline: Deadline) -> Mapping[int, str]:
         assert bus == ENVIRONMENT["OUTCOME_BUS_NAME"]
@@ -112,6 +115,16 @@ class SimulatedAws:
         failed = self._take(messages, self.sent.setdefault(queue_url, []).append)
         self.reach(Boundary.AFTER_SENDING)
         return failed
+
+    def change_visibility(
+        self, queue_url: str, timeouts: Sequence[tuple[str, int]], *, deadline: Deadline
+    ) -> Mapping[int, str]:
+        assert queue_url == ENVIRONMENT["COMMAND_QUEUE_URL"]
+        if timeouts:
+            self.reach(Boundary.BEFORE_CHANGING_VISIBILITY)
+        if not deadline.remaining():
+            return dict.fromkeys(range(len(timeouts)), "NoTimeLeft: not sent")
+        return self._take(timeouts, lambda each: self.hidden.update([each]))
 
     def _take[T](self, entries: Iterable[T], take: Callable[[T], None]) -> dict[int, str]:
         failed = {}
@@ -137,6 +150,10 @@ class Waiting:
     visible_at: float
     receives: int = 0
 
+    @property
+    def receipt_handle(self) -> str:
+        return f"{self.message_id}, received {self.receives} times"
+
 
 class Simulation:
     """One queue function with its queue, its dead-letter queue, the bus and Huawei Cloud."""
@@ -155,7 +172,7 @@ class Simulation:
         """By `command_id`: how often one of its messages was delivered again."""
         self.kills = 0
         self.kind = kind
-        self.settings = settings
+        self.settings = {"VISIBILITY_TIMEOUT_SECONDS": "1"} | settings
         self._numbers = iter(range(10**9))
         self._start()
 
@@ -177,6 +194,7 @@ class Simulation:
             settings=settings_of(self.kind, HUAWEICLOUD_SDK_PROJECT_ID=PROJECT_ID, **self.settings),
             service=service,
             publisher=Publisher(bus=self.aws, queues=self.aws, bus_name=ENVIRONMENT["OUTCOME_BUS_NAME"]),
+            queues=self.aws,
             pace=self.clock.pace(),
             patience=self.clock.patience(),
             telemetry=NoDefects(),
@@ -213,6 +231,7 @@ class Simulation:
                     "messageId": message.message_id,
                     "body": message.body,
                     "eventSource": "aws:sqs",
+                    "receiptHandle": message.receipt_handle,
                     "attributes": {
                         "SentTimestamp": str(int((NOW.timestamp() + message.sent_at) * 1000)),
                         "ApproximateReceiveCount": str(message.receives),
@@ -236,7 +255,8 @@ class Simulation:
         assert self.clock.seconds - before < seconds, "Lambda would have ended it"
         for message in batch:
             if message.message_id in failed or message in again:
-                message.visible_at = self.clock.seconds + 1
+                hidden = self.aws.hidden.pop(message.receipt_handle, int(self.settings["VISIBILITY_TIMEOUT_SECONDS"]))
+                message.visible_at = self.clock.seconds + hidden
             else:
                 self.queue.remove(message)
                 self.acknowledged.append(message.message_id)

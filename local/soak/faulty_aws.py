@@ -124,9 +124,10 @@ class _Connection(BaseHTTPRequestHandler):
         payload = json.loads(body)
         operation = self.headers["X-Amz-Target"].rpartition(".")[2]
         entries = payload["Entries"]
+        ids: list[str] = []  # of a change of visibility: what is given back may be repeated without it
         if operation == "PutEvents":
             ids = [json.loads(entry["Detail"])["command_id"] for entry in entries]
-        else:
+        elif operation == "SendMessageBatch":
             ids = [id_in(entry["MessageBody"]) for entry in entries]
             payload["Entries"] = entries = [self._aws.shortened(entry) for entry in entries]
         self._carried += ((time.monotonic(), each) for each in ids)

@@ -124,6 +124,7 @@ class Soak:
                     "HUAWEICLOUD_SDK_AK": AccessKey().ak,
                     "HUAWEICLOUD_SDK_SK": AccessKey().sk,
                     "HUAWEICLOUD_KEYS_IN_ENVIRONMENT": "true",
+                    "VISIBILITY_TIMEOUT_SECONDS": str(self._tempo.visibility_timeout),
                     "AWS_ENDPOINT_URL_SQS": aws.endpoint,
                     "AWS_ENDPOINT_URL_EVENTBRIDGE": aws.endpoint,
                 },

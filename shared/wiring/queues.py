@@ -19,6 +19,7 @@ def deliveries_of(settings: QueueFunctionSettings, clouds: Clouds, service: Serv
         settings=settings,
         service=service,
         publisher=clouds.publisher,
+        queues=clouds.aws,
         pace=clouds.pace(),
         patience=clouds.patience,
         telemetry=telemetry(),

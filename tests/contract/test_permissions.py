@@ -57,6 +57,7 @@ KEY: Final = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-123
 PROVIDER: Final = "iam::d78cbac186b744899480f25b:oidcProvider:aws"
 AGENCY: Final = "iam::d78cbac186b744899480f25b:agency:stopline"
 HUAWEI_KEY: Final = AccessKey()
+ANOTHER_KEY: Final = AccessKey(ak="another", sk="another")
 OPERATIONS_DOCUMENT: Final = Path(__file__).parent.parent.parent / "docs" / "operations.md"
 
 
@@ -192,6 +193,8 @@ def asked_by(operation: str, request: Json) -> list[Asked]:
             ]
         case "AmazonSQS.SendMessageBatch":
             return sending(request["QueueUrl"])
+        case "AmazonSQS.ChangeMessageVisibilityBatch":
+            return on("sqs:ChangeMessageVisibility", request["QueueUrl"])
         case "GetWebIdentityToken":
             # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html
             conditions = {
@@ -248,7 +251,7 @@ class Work:
     """What a function is given to do, and what must have been published in the end.
 
     `given`: the event, or what is in the one message of a delivery. `sighted`: how long ago the table says that a check
-    was first seen. `keyless`: without it the keys come from the secret.
+    was first seen. `keyless`: without it the keys come from the secret. `refused`: Huawei Cloud does not know the key.
     """
 
     function: str
@@ -256,6 +259,7 @@ class Work:
     published: frozenset[str] = frozenset()
     sighted: tuple[tuple[str, timedelta], ...] = ()
     keyless: bool = False
+    refused: bool = False
 
 
 NEVER_ENDS: Final = 10**9
@@ -319,9 +323,11 @@ OLD_BATCHES: Final = {"sweep": "batch_tasks", "older_than": "P999D", "dry_run": 
 WORKS: Final = {
     "a check is stopped": Work("StopTaskFunction", stop_task("c1"), SUCCEEDED),
     "a stop of a check is to be confirmed": Work("StopTaskFunction", stop_task("c2", confirm=True)),
+    "a key is refused for a check": Work("StopTaskFunction", stop_task("c1"), refused=True),
     "a message is no stop_task": Work("StopTaskFunction", "no JSON", REJECTED),
     "targets are stopped": Work("StopTargetsFunction", stop_targets("5f1a"), SUCCEEDED),
     "a stop of targets is to be confirmed": Work("StopTargetsFunction", stop_targets("5f1b", confirm=True)),
+    "a key is refused for targets": Work("StopTargetsFunction", stop_targets("5f1a"), refused=True),
     "a message is no stop_targets": Work("StopTargetsFunction", "no JSON", REJECTED),
     "checks are first seen": Work("SweepStaleTasksFunction", sweep_of_checks(), frozenset({"sent 0"})),
     "a check seen long ago is stopped": Work(
@@ -364,7 +370,7 @@ class GuardedAws:
                 details = [json.loads(entry["Detail"]) for entry in request["Entries"]]
                 self.published |= {each["status"] if "status" in each else f"sent {each['sent']}" for each in details}
                 return {"FailedEntryCount": 0, "Entries": [{"EventId": "e"} for _ in details]}
-            case "AmazonSQS.SendMessageBatch":
+            case "AmazonSQS.SendMessageBatch" | "AmazonSQS.ChangeMessageVisibilityBatch":
                 return {"Successful": [{"Id": each["Id"]} for each in request["Entries"]], "Failed": []}
             case "GetWebIdentityToken":
                 claims = ISSUER_OF_TOKENS.claims(ROLE, [request["Audience.member.1"]], int(request["DurationSeconds"]))
@@ -435,7 +441,8 @@ def carry_out(work: Work, statements: Sequence[Json]) -> GuardedAws:
     event = delivery(work.given, sent_at=datetime.now(UTC)) if work.function in WITH_A_QUEUE else work.given
     aws = GuardedAws(statements, work.sighted)
     of_the_other_way = {} if work.keyless else {"HuaweiOidcProviderUrn": "", "HuaweiOidcAgencyUrn": ""}
-    with HuaweiStandIn(standing()) as huawei, served(aws) as url:
+    scenario = standing().model_copy(update={"keys": (ANOTHER_KEY,)}) if work.refused else standing()
+    with HuaweiStandIn(scenario) as huawei, served(aws) as url:
         variables = value_of(
             properties["Environment"]["Variables"],
             IotdaEndpoint=huawei.endpoint,

@@ -142,6 +142,24 @@ def test_a_bus_that_does_not_answer_gives_the_message_back(
     assert answer == Answer("response", {"batchItemFailures": [{"itemIdentifier": "m-0"}]})
 
 
+@pytest.mark.parametrize(("function", "command"), FUNCTIONS.items())
+def test_what_a_refused_key_gives_back_comes_again_long_before_the_queues_time_out(
+    world: World, invoke: Callable[..., Answer], function: str, command: dict[str, Any]
+) -> None:
+    sqs = world.stack.sqs
+    queue = sqs.create_queue(QueueName=f"apart-{function}", Attributes={"VisibilityTimeout": "43200"})["QueueUrl"]
+    sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(command))
+    (received,) = sqs.receive_message(QueueUrl=queue)["Messages"]
+    event = delivery(json.dumps(command))
+    event["Records"][0]["receiptHandle"] = received["ReceiptHandle"]
+    handler, environment = world.handler(function)
+    environment |= {"HUAWEICLOUD_SDK_AK": "ANOTHER", "COMMAND_QUEUE_URL": queue, "VISIBILITY_TIMEOUT_SECONDS": "1"}
+    answer = invoke(handler, environment, event)
+    assert (answer.kind, answer.body["errorType"]) == ("error", "DeploymentFault")
+    (again,) = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=20)["Messages"]
+    assert again["MessageId"] == received["MessageId"]
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("missing", ["OUTCOME_BUS_NAME", "HUAWEICLOUD_REGION", "COMMAND_QUEUE_URL"])
 def test_a_missing_variable_is_a_fault_of_the_deployment_that_names_it(

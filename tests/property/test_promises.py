@@ -54,6 +54,7 @@ class World:
             settings=settings_of("stop_targets", ALLOW_STOP_ALL="true"),
             service=self.huawei,
             publisher=Publisher(bus=self.aws, queues=self.aws, bus_name="outcomes"),
+            queues=self.aws,
             pace=self.clock.pace(),
             patience=self.clock.patience(),
             telemetry=NoDefects(),

@@ -16,6 +16,7 @@ from shared import errors
 from shared.errors import SweepRejected
 from shared.huawei.keyless import TOKEN_SECONDS
 from shared.outcomes import DETAIL_TYPE as OUTCOME
+from shared.redelivery import seconds_until_redelivery
 from shared.settings import (
     FunctionSettings,
     QueueFunctionSettings,
@@ -27,6 +28,7 @@ from shared.settings import (
 from shared.sweeps import DETAIL_TYPE as REPORT
 from shared.sweeps import read_sweep
 from shared.telemetry import NAMESPACE_VARIABLE
+from shared.wiring.clouds import SAFETY_MARGIN
 from tests.template.loading import PARAMETERS, ROOT, Json, parameters_of, resolved
 
 if TYPE_CHECKING:
@@ -42,7 +44,13 @@ SETTINGS_OF: Final[dict[str, type[FunctionSettings]]] = {
 }
 
 NEEDED_FOR: Final = {
-    "COMMAND_QUEUE_URL": ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:SendMessage"),
+    "COMMAND_QUEUE_URL": (
+        "sqs:ReceiveMessage",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "sqs:SendMessage",
+        "sqs:ChangeMessageVisibility",
+    ),
     "DEAD_LETTER_QUEUE_URL": ("sqs:SendMessage",),
     "STOP_TASK_QUEUE_URL": ("sqs:SendMessage",),
     "STOP_TARGETS_QUEUE_URL": ("sqs:SendMessage",),
@@ -125,7 +133,12 @@ NOT_FROM_THE_TEMPLATE: Final = {
 }
 """What the settings know beside: keys for local use, and what Lambda sets itself."""
 
+RESOLVER_VARIABLE: Final = "RES_OPTIONS"
+"""Read by glibc (https://man7.org/linux/man-pages/man5/resolv.conf.5.html)."""
+
 KEY: Final = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+BESIDE_THE_SETTINGS: Final = {NAMESPACE_VARIABLE, RESOLVER_VARIABLE}
 
 DAY: Final = 86_400
 MEBIBYTE: Final = 1_048_576
@@ -327,7 +340,16 @@ def every_function_gets_the_variables_that_its_settings_read(template: Template)
         given = set(function["Environment"]["Variables"])
         read = {field.alias for field in settings.model_fields.values()} - NOT_FROM_THE_TEMPLATE
         yield from (f"{name}: {variable} is read and not given" for variable in read - given)
-        yield from (f"{name}: {variable} is given and not read" for variable in given - read - {NAMESPACE_VARIABLE})
+        yield from (f"{name}: {variable} is given and not read" for variable in given - read - BESIDE_THE_SETTINGS)
+
+
+@rule
+def no_function_waits_long_for_a_name(template: Template) -> Iterator[str]:
+    for name, function in template.functions.items():
+        said = function["Environment"]["Variables"].get(RESOLVER_VARIABLE, "")
+        bounds = re.fullmatch(r"timeout:([1-9][0-9]*) attempts:([1-9][0-9]*)", said)
+        if bounds is None or int(bounds[1]) * int(bounds[2]) > SAFETY_MARGIN:
+            yield f"{name}: a name server that does not answer holds it for longer than it keeps for its end"
 
 
 @rule
@@ -462,8 +484,12 @@ def every_queue_has_a_dead_letter_queue_that_outlasts_it(template: Template) -> 
         if dead is None:
             yield f"{name}: no dead-letter queue"
             continue
-        # A fault of the deployment gives messages back; it must not set aside what could still be carried out.
-        if queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"] < longest:
+        # A fault of the deployment gives messages back; it must not dead-letter what could still be carried out.
+        waits = (
+            seconds_until_redelivery(receives, visibility_timeout=queue["VisibilityTimeout"], jitter=1.0)
+            for receives in range(1, queue["RedrivePolicy"]["maxReceiveCount"] + 1)
+        )
+        if sum(waits) < longest:
             yield f"{name}: sets messages aside before they expire"
         if dead.get("MessageRetentionPeriod", 4 * DAY) < 14 * DAY:
             yield f"{name}: its dead letters are kept for less than 14 days"
@@ -933,6 +959,8 @@ def a_function_works_on_the_queue_that_invokes_it(template: Template) -> Iterato
         own, dead = (target(variables[variable]) for variable in ("COMMAND_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"))
         if (own, dead) != (queue, template.dead_letter_queue_of.get(queue)):
             yield f"{name}: its variables name other queues than {queue} and its dead-letter queue"
+        if variables["VISIBILITY_TIMEOUT_SECONDS"] != str(template.queues[queue]["VisibilityTimeout"]):
+            yield f"{name}: hides messages for longer or shorter than {queue}"
 
 
 @rule

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 GONE: Final = object()
 """A planted defect that takes something away."""
 
+FUNCTIONS: Final = ("StopTaskFunction", "StopTargetsFunction", "SweepStaleTasksFunction", "StopInWorkflowFunction")
+
 OF_ANOTHER_ACCOUNT: Final = {"Fn::Sub": "arn:${AWS::Partition}:events:${AWS::Region}:*:rule/*"}
 NOT_OF_THIS_ACCOUNT: Final = {"StringEquals": {"aws:SourceAccount": "*"}}
 READ_SECRET: Final = {"Sid": "S", "Action": "secretsmanager:GetSecretValue", "Resource": {"Ref": "HuaweiSecretArn"}}
@@ -52,6 +54,12 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         ("StopTaskFunction.Environment.Variables.ALLOW_STOP_ALL", "true"),
         ("StopTaskFunction.Handler", "functions.another.handler"),
     ],
+    rules.no_function_waits_long_for_a_name: [
+        *((f"{function}.Environment.Variables.RES_OPTIONS", GONE) for function in FUNCTIONS),
+        ("StopTaskFunction.Environment.Variables.RES_OPTIONS", "timeout:1 attempts:2"),
+        ("StopTaskFunction.Environment.Variables.RES_OPTIONS", "timeout:1"),
+        ("StopTaskFunction.Environment.Variables.RES_OPTIONS", "timeout=1 attempts=1"),
+    ],
     rules.an_empty_parameter_leaves_its_variable_out: [
         ("StopTargetsFunction.Environment.Variables.IOTDA_INSTANCE_ID", {"Ref": "IotdaInstanceId"}),
         (
@@ -83,7 +91,8 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
     rules.every_queue_has_a_dead_letter_queue_that_outlasts_it: [
         ("StopTaskQueue.RedrivePolicy", GONE),
         ("StopTaskQueue.RedrivePolicy.maxReceiveCount", 0),
-        ("StopTaskQueue.RedrivePolicy.maxReceiveCount", 59),
+        ("StopTaskQueue.RedrivePolicy.maxReceiveCount", 76),
+        ("StopTargetsQueue.RedrivePolicy.maxReceiveCount", 18),
         ("/Parameters/CommandTtlSeconds/MaxValue", 43_200),
         ("StopTaskQueue.RedrivePolicy.deadLetterTargetArn", {"Fn::GetAtt": ["StopTargetsDeadLetterQueue", "Arn"]}),
         ("StopTaskDeadLetterQueue.MessageRetentionPeriod", 345_600),
@@ -225,6 +234,8 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
     rules.a_function_works_on_the_queue_that_invokes_it: [
         ("StopTaskFunction.Environment.Variables.DEAD_LETTER_QUEUE_URL", {"Ref": "StopTargetsDeadLetterQueue"}),
         ("StopTaskFunction.Environment.Variables.COMMAND_QUEUE_URL", {"Ref": "StopTargetsQueue"}),
+        ("StopTaskFunction.Environment.Variables.VISIBILITY_TIMEOUT_SECONDS", "1801"),
+        ("StopTargetsQueue.VisibilityTimeout", 3600),
     ],
     rules.a_service_takes_its_own_role_for_this_account_only: [
         ("SweepScheduleRole.AssumeRolePolicyDocument.Statement.0.Condition", GONE),
@@ -349,6 +360,7 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         (f"{GAVE_UP}.Dimensions.0.Value", "stop-task"),
         (f"{GAVE_UP}.Dimensions.0.Value", "sweep_stale_tasks"),
         (f"{GAVE_UP}.Dimensions", GONE),
+        ("NotAcknowledgedAlarm.Metrics.1.MetricStat.Metric.Dimensions.0.Value", "stop_in_workflow"),
         ("ErrorsAlarm.Metrics.1.MetricStat.Metric.MetricName", "Error"),
         ("StopTaskDeadLettersAlarm.Dimensions.0.Value", {"Ref": "StopTaskDeadLetterQueue"}),
         ("StopTaskDeadLettersAlarm.Dimensions.0.Value", {"Fn::GetAtt": ["StopTaskLogGroup", "QueueName"]}),
@@ -358,6 +370,9 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         ("GaveUpAlarm.Metrics.1.ReturnData", True),
         ("GaveUpAlarm.Metrics.0.Expression", "SUM(stop_task)"),
         ("GaveUpAlarm.DatapointsToAlarm", GONE),
+        ("GaveUpAlarm.DatapointsToAlarm", 2),
+        ("NotAcknowledgedAlarm.EvaluationPeriods", 3),
+        ("NotAcknowledgedAlarm.DatapointsToAlarm", GONE),
         ("GaveUpAlarm.EvaluationPeriods", 1),
     ],
     watching.no_alarm_takes_silence_for_trouble: [
@@ -367,6 +382,14 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
     watching.one_is_too_many_of_what_an_alarm_counts: [
         ("StopTaskDeadLettersAlarm.Threshold", 1),
         ("RefusedAlarm.ComparisonOperator", "LessThanThreshold"),
+        ("NotAcknowledgedAlarm.Threshold", 1),
+    ],
+    watching.what_is_given_back_is_seen_when_the_fault_lasts_and_as_long_as_it_does: [
+        ("NotAcknowledgedAlarm.DatapointsToAlarm", 2),
+        ("NotAcknowledgedAlarm.DatapointsToAlarm", 4),
+        ("NotAcknowledgedAlarm.EvaluationPeriods", 90),
+        ("NotAcknowledgedAlarm.Metrics.1.MetricStat.Period", 300),
+        ("StopTargetsQueue.VisibilityTimeout", 3600),
     ],
     watching.every_alarm_is_sent_to_the_topic_that_the_operator_gives: [
         ("LostAlarm.AlarmActions", GONE),
@@ -386,6 +409,8 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
     watching.every_function_is_watched: [
         ("GaveUpAlarm.Metrics.3", GONE),
         ("DeploymentFaultsAlarm.Metrics.4", GONE),
+        ("/Resources/NotAcknowledgedAlarm", GONE),
+        ("NotAcknowledgedAlarm.Metrics.1", GONE),
         ("ErrorsAlarm.Metrics.1", GONE),
         ("LostAlarm.Metrics.3", GONE),
         ("NearTimeoutAlarm.Metrics.2", GONE),

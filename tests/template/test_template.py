@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from typing import TYPE_CHECKING, Final
 
@@ -100,6 +102,23 @@ def test_the_defaults_are_the_settings_own_so_that_both_keep_the_contract() -> N
                     assert str(parameters[parameter]["Default"]) == str(fields[name].default).lower(), name
                 case _:
                     pass
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_glibc_takes_the_resolver_options(function: str) -> None:
+    options = translated()["Resources"][function]["Properties"]["Environment"]["Variables"]["RES_OPTIONS"]
+    # struct __res_state begins with the time-out in seconds (retrans) and the attempts (retry).
+    script = """if True:
+        import ctypes
+        libc = ctypes.CDLL("libc.so.6")
+        libc.__res_state.restype = ctypes.POINTER(ctypes.c_int)
+        libc.__res_init()
+        print(libc.__res_state()[0], libc.__res_state()[1])
+    """
+    shown = subprocess.run(
+        [sys.executable, "-I", "-c", script], env={"RES_OPTIONS": options}, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.split() == ["1", "1"]
 
 
 @pytest.mark.parametrize(

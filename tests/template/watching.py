@@ -10,6 +10,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final, get_args
 
+from shared.redelivery import seconds_until_redelivery
 from shared.telemetry import DIMENSION, NAMESPACE, NAMESPACE_VARIABLE, Function, Metric
 from shared.wiring.clouds import SAFETY_MARGIN
 from tests.template.loading import PARAMETERS, Json, parameters_of, resolved
@@ -68,6 +69,12 @@ MUST_BE_SEEN: Final = {
 }
 """Of Stopline's own metrics, those of which one is too many, and the functions that write them."""
 
+GIVEN_BACK: Final = {"stop_task", "stop_targets"}
+"""The functions that write `NotAcknowledged`, of which one is not too many, since SQS delivers it again."""
+
+SEEN_WITHIN: Final = 600
+"""Seconds after which an operator knows of a fault by which messages go back again and again."""
+
 ALL_ADDED_UP: Final = "SUM(FILL(METRICS(), 0))"
 SEARCHED: Final = re.compile(r"""SUM\(SEARCH\('\{"([^"]+)",(\w+)\} MetricName="(\w+)"', 'Sum', 300\)\)""")
 
@@ -99,6 +106,8 @@ def watched_by(alarm: Json) -> list[Watched]:
 def _writes(function: Any, metric: str) -> bool:
     if function not in FUNCTIONS or metric not in set(Metric):
         return False
+    if metric == Metric.NOT_ACKNOWLEDGED:
+        return function in GIVEN_BACK
     return metric in {Metric.CALLS, Metric.THROTTLES, Metric.DEPLOYMENT_FAULTS} or (
         metric.startswith("Sweep") == (function in SWEEPING)
     )
@@ -157,10 +166,9 @@ def every_alarm_adds_up_all_that_it_watches(template: Template) -> Iterator[str]
         if ALL_ADDED_UP not in expression:
             yield from (f"{name}: {each} plays no part" for each in unused)
         # The newest points are filled before their data come in.
-        if (
-            "FILL" in expression
-            and not alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"]) == 1 < alarm["EvaluationPeriods"]
-        ):
+        points: int = alarm.get("DatapointsToAlarm") or alarm["EvaluationPeriods"]
+        enough = points == 1 or Metric.NOT_ACKNOWLEDGED in {metric for _, metric, _, _ in watched_by(alarm)}
+        if "FILL" in expression and not (enough and points < alarm["EvaluationPeriods"]):
             yield f"{name}: looks at points only that are zero for want of data"
 
 
@@ -180,6 +188,25 @@ def one_is_too_many_of_what_an_alarm_counts(template: Template) -> Iterator[str]
             0,
         ):
             yield f"{name}: lets some pass"
+
+
+@rule
+def what_is_given_back_is_seen_when_the_fault_lasts_and_as_long_as_it_does(template: Template) -> Iterator[str]:
+    timeouts = [template.queues[queue]["VisibilityTimeout"] for _, _, queue, _ in template.deliveries]
+    for name, alarm in alarms_of(template).items():
+        if Metric.NOT_ACKNOWLEDGED not in {metric for _, metric, _, _ in watched_by(alarm)}:
+            continue
+        periods = {each["MetricStat"]["Period"] for each in alarm["Metrics"] if "MetricStat" in each}
+        points: int = alarm.get("DatapointsToAlarm") or alarm["EvaluationPeriods"]
+        if periods != {60} or points < 3:
+            yield f"{name}: goes off for a fault of a minute, which may be on both sides of a boundary"
+        for timeout in timeouts:
+            # One more than there are points: with jitter, two of them may come in one minute.
+            waits = (seconds_until_redelivery(n, visibility_timeout=timeout, jitter=0.0) for n in range(1, points + 1))
+            if sum(waits) > SEEN_WITHIN:
+                yield f"{name}: goes off late"
+            if points * timeout > 60 * alarm["EvaluationPeriods"]:
+                yield f"{name}: ends while messages still go back"
 
 
 @rule
@@ -226,6 +253,7 @@ def every_queue_is_watched(template: Template) -> Iterator[str]:
 def every_function_is_watched(template: Template) -> Iterator[str]:
     seen = _seen(template)
     wanted = {(OWN, str(metric), function) for metric, functions in MUST_BE_SEEN.items() for function in functions}
+    wanted |= {(OWN, str(Metric.NOT_ACKNOWLEDGED), function) for function in GIVEN_BACK}
     for name, function in template.functions.items():
         wanted |= {("AWS/Lambda", metric, name) for metric in ("Throttles", "Duration")}
         # What the workflow function raises is an answer to its caller.

@@ -27,6 +27,7 @@ LAYER_OF: Final = {
     "shared.huawei.faults": "core",
     "shared.outcomes": "core",
     "shared.planning": "core",
+    "shared.redelivery": "core",
     "shared.settlement": "core",
     "shared.staleness": "core",
     "shared.sweeps": "core",

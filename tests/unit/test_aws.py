@@ -105,7 +105,7 @@ def no(status: int, code: str, message: str = "said AWS") -> Response:
 
 def take_all(asked: Asked) -> Response:
     entries = asked.body.get("Entries", [])
-    if asked.headers["X-Amz-Target"] == "AmazonSQS.SendMessageBatch":
+    if asked.headers["X-Amz-Target"].startswith("AmazonSQS."):
         return ok({"Successful": [{"Id": entry["Id"], "MessageId": "m"} for entry in entries]})
     return ok({"FailedEntryCount": 0, "Entries": [{"EventId": "e"} for _ in entries], "SecretString": "open sesame"})
 
@@ -710,6 +710,43 @@ def test_messages_arrive_on_a_queue(in_moto: Aws) -> None:
     ):
         arrived += [(each["Body"], each["MessageAttributes"]["why"]["StringValue"]) for each in batch]
     assert sorted(arrived) == sorted((each.body, "钥") for each in messages)
+
+
+def test_a_received_message_is_hidden_for_as_long_as_it_is_asked(in_moto: Aws) -> None:
+    sqs = boto3.client("sqs")
+    queue = sqs.create_queue(QueueName="commands", Attributes={"VisibilityTimeout": "1800"})["QueueUrl"]
+    for number in range(12):
+        sqs.send_message(QueueUrl=queue, MessageBody=str(number))
+    received = [
+        each
+        for _ in range(2)
+        for each in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+    ]
+    assert len(received) == 12
+    # Seconds of 0 show in a told time of none that each message gets its own.
+    timeouts = [(each["ReceiptHandle"], 0 if int(each["Body"]) % 2 else 600) for each in received]
+    unchanged = in_moto.change_visibility(queue, [*timeouts, ("no handle", 60)], deadline=Clock().deadline())
+    assert list(unchanged) == [12]
+    assert unchanged[12].startswith("ReceiptHandleIsInvalid")
+    again = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+    assert sorted(int(each["Body"]) for each in again) == [1, 3, 5, 7, 9, 11]
+
+
+def test_a_change_of_visibility_is_sent_ten_at_a_time_as_the_api_reference_has_it() -> None:
+    clock, amazon = Clock(), FakeAmazon()
+    timeouts = [(f"handle {number}", 60 + number) for number in range(11)]
+    assert aws(amazon, clock).change_visibility(QUEUE, timeouts, deadline=clock.deadline()) == {}
+    first, second = amazon.asked
+    assert first.headers["X-Amz-Target"] == "AmazonSQS.ChangeMessageVisibilityBatch"
+    assert first.body["QueueUrl"] == QUEUE
+    assert len(first.body["Entries"]) == 10
+    assert second.body["Entries"] == [{"Id": "10", "ReceiptHandle": "handle 10", "VisibilityTimeout": 70}]
+
+
+def test_a_change_of_visibility_that_is_denied_names_the_permission() -> None:
+    clock, amazon = Clock(), FakeAmazon(no(400, "AccessDeniedException"))
+    with pytest.raises(AwsRefused, match="allow sqs:ChangeMessageVisibility in the function's role"):
+        aws(amazon, clock).change_visibility(QUEUE, [("handle", 60)], deadline=clock.deadline())
 
 
 def test_a_queue_that_does_not_exist_is_refused(in_moto: Aws) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from datetime import timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,7 @@ from tests.unit.test_envelopes import event as in_an_event
 from tests.unit.test_envelopes import sns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from shared.planning import Call, Task
@@ -33,7 +34,13 @@ PASSING = Finding(Verdict.UNFINISHED, "APIGW.0308", "throttled", retry_after=3.0
 
 class World:
     def __init__(
-        self, *, kind: str = "stop_targets", targets: int = 0, telemetry: Telemetry | None = None, **settings: str
+        self,
+        *,
+        kind: str = "stop_targets",
+        targets: int = 0,
+        telemetry: Telemetry | None = None,
+        uniform: Callable[[float, float], float] = lambda _, longest: longest,
+        **settings: str,
     ) -> None:
         self.clock = Clock()
         self.aws = FakeAws()
@@ -43,8 +50,9 @@ class World:
             settings=settings_of(kind, **settings),
             service=self.huawei,
             publisher=Publisher(bus=self.aws, queues=self.aws, bus_name="outcomes"),
+            queues=self.aws,
             pace=self.clock.pace(),
-            patience=self.clock.patience(),
+            patience=self.clock.patience(uniform),
             telemetry=telemetry or Telemetry(quiet_logger()),
         )
 
@@ -260,12 +268,13 @@ class Broken(FakeHuawei):
         return super()._answer(call)
 
 
-def deployment(world: World, huawei: FakeHuawei) -> World:
+def deployment(world: World, huawei: FakeHuawei, **settings: str) -> World:
     world.huawei = huawei
     world.deliveries = Deliveries(
-        settings=settings_of("stop_targets"),
+        settings=settings_of("stop_targets", **settings),
         service=huawei,
         publisher=Publisher(bus=world.aws, queues=world.aws, bus_name="outcomes"),
+        queues=world.aws,
         pace=world.clock.pace(),
         patience=world.clock.patience(),
         telemetry=Telemetry(quiet_logger()),
@@ -646,3 +655,122 @@ def test_a_dead_letter_is_as_old_as_its_envelope_says() -> None:
         "2026-11-23T03:49:05.123Z",
         "2026-11-23T08:49:05.123Z",
     ]
+
+
+def refuse_events_of(*message_ids: str) -> Any:
+    """Refuse what goes out for these messages."""
+    return lambda each: "no" if isinstance(each, BusEvent) and any(of in each.detail for of in message_ids) else None
+
+
+def hidden(world: World) -> dict[str, int]:
+    return {handle.removeprefix("receipt of "): seconds for handle, seconds in world.aws.visibility}
+
+
+def test_what_is_given_back_is_hidden_for_less_than_the_queues_time_out_and_nothing_else_is() -> None:
+    world = World(targets=3, VISIBILITY_TIMEOUT_SECONDS="360")
+    world.aws.refuse = refuse_events_of("m-1")
+    assert world.deliver(stop("d0"), stop("d1"), stop("d2")) == ["m-1"]
+    assert hidden(world) == {"m-1": 48}
+
+
+def test_the_wait_grows_with_each_receive() -> None:
+    world = World(targets=3, VISIBILITY_TIMEOUT_SECONDS="360")
+    world.aws.refuse = refuse_events_of("m-")
+    event = delivery(*(stop(f"d{n}") for n in range(3)))
+    for record, receives in zip(event["Records"], ["1", "3", "60"], strict=True):
+        record["attributes"]["ApproximateReceiveCount"] = receives
+    world.deliveries.handle(event, deadline=world.clock.deadline())
+    assert hidden(world) == {"m-0": 48, "m-1": 192, "m-2": 288}
+
+
+def test_one_random_number_serves_a_delivery_so_that_what_is_folded_comes_back_together() -> None:
+    numbers = count(0.0, 0.125)
+    world = World(targets=3, uniform=lambda _, __: next(numbers), VISIBILITY_TIMEOUT_SECONDS="360")
+    world.aws.refuse = refuse_events_of("m-")
+    world.deliver(*(stop(f"d{n}") for n in range(3)))
+    assert len(hidden(world)) == 3
+    assert len(set(hidden(world).values())) == 1
+
+
+def test_a_fault_of_the_deployment_shortens_the_wait_of_the_whole_delivery() -> None:
+    world = deployment(World(), Broken(at=0, targets=2), VISIBILITY_TIMEOUT_SECONDS="360")
+    with pytest.raises(DeploymentFault):
+        world.deliver(stop("d0"), stop("d1"))
+    assert hidden(world) == {"m-0": 48, "m-1": 48}
+
+
+def test_a_defect_and_a_message_that_is_too_large_are_hidden_for_less_too() -> None:
+    world = World(targets=150, VISIBILITY_TIMEOUT_SECONDS="360")
+
+    def defect(asked: Call | tuple[Task, tuple[str, ...]]) -> Mapping[str, Finding]:
+        if isinstance(asked, Stop) and "d149" in asked.targets:
+            raise ZeroDivisionError
+        return {}
+
+    world.huawei.disturb = defect
+    too_large = "x" * LARGEST_MESSAGE
+    assert sorted(world.deliver(stop(*(f"d{n}" for n in range(150))), too_large, stop("d3"))) == ["m-0", "m-1"]
+    assert hidden(world) == {"m-0": 48, "m-1": 48}
+
+
+def test_without_a_time_out_or_a_receipt_handle_the_queues_own_time_out_stands() -> None:
+    world = World(targets=1)
+    world.aws.refuse = refuse_events_of("m-0")
+    assert world.deliver(stop("d0")) == ["m-0"]
+    assert hidden(world) == {}
+
+    nameless = World(targets=1, VISIBILITY_TIMEOUT_SECONDS="360")
+    nameless.aws.refuse = refuse_events_of("m-0")
+    event = delivery(stop("d0"))
+    del event["Records"][0]["receiptHandle"]
+    answer = nameless.deliveries.handle(event, deadline=nameless.clock.deadline())
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m-0"}]}
+    assert hidden(nameless) == {}
+
+
+REFUSED = AwsRefused(
+    service="SQS", operation="ChangeMessageVisibilityBatch", code="AccessDenied", message="no", mend="allow it"
+)
+
+
+@pytest.mark.parametrize("error", [REFUSED, ZeroDivisionError("a defect")])
+def test_a_visibility_that_cannot_be_changed_fails_nothing_and_is_a_warning(error: Exception) -> None:
+    log = io.StringIO()
+    world = World(
+        targets=2, telemetry=Telemetry(Logger(service=f"told {error}", stream=log)), VISIBILITY_TIMEOUT_SECONDS="360"
+    )
+    world.aws.refuse = refuse_events_of("m-1")
+    world.aws.visibility_error = error
+    assert world.deliver(stop("d0"), stop("d1")) == ["m-1"]
+    assert [event["command_id"] for event in world.aws.events] == ["m-0"]
+    (line,) = [
+        line for line in map(json.loads, log.getvalue().splitlines()) if line["message"] == "visibility unchanged"
+    ]
+    assert (line["level"], line["why"], line["messages"]) == ("WARNING", f"{type(error).__name__}: {error}", 1)
+
+
+def test_a_fault_of_the_deployment_is_raised_although_the_visibility_cannot_be_changed() -> None:
+    world = deployment(World(), Broken(at=0, targets=1), VISIBILITY_TIMEOUT_SECONDS="360")
+    world.aws.visibility_error = REFUSED
+    with pytest.raises(DeploymentFault, match="credentials were refused"):
+        world.deliver(stop("d0"))
+
+
+def test_the_visibility_is_changed_last_and_takes_no_time_from_publishing() -> None:
+    log = io.StringIO()
+    world = World(
+        targets=2, telemetry=Telemetry(Logger(service="told last", stream=log)), VISIBILITY_TIMEOUT_SECONDS="360"
+    )
+
+    def slow(each: BusEvent | Message) -> str | None:
+        world.clock.seconds = 60.0  # all of the delivery's time
+        return "no" if isinstance(each, BusEvent) and "m-1" in each.detail else None
+
+    world.aws.refuse = slow
+    assert world.deliver(stop("d0"), stop("d1"), seconds=60.0) == ["m-1"]
+    assert [event["command_id"] for event in world.aws.events] == ["m-0"]
+    assert hidden(world) == {}
+    (line,) = [
+        line for line in map(json.loads, log.getvalue().splitlines()) if line["message"] == "visibility unchanged"
+    ]
+    assert line["why"] == "NoTimeLeft: not sent"

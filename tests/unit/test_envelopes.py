@@ -49,7 +49,7 @@ def event(detail: object) -> dict[str, object]:
 
 def opened(body: str | object) -> Opened:
     text = body if isinstance(body, str) else json.dumps(body)
-    return open_envelope(Incoming(message_id="m-0", body=text, sent_at=NOW, is_repeat=False))
+    return open_envelope(Incoming(message_id="m-0", body=text, sent_at=NOW))
 
 
 def payload(body: str | object) -> object:
@@ -137,7 +137,7 @@ def test_a_delivery_is_read_message_by_message_with_the_body_intact() -> None:
     bodies = ["\tnot json ☂", json.dumps(COMMAND)]
     messages = read_delivery(delivery(*bodies, sent_at=NOW - timedelta(hours=1)), now=NOW)
     assert messages == tuple(
-        Incoming(message_id=f"m-{n}", body=body, sent_at=NOW - timedelta(hours=1), is_repeat=False)
+        Incoming(f"m-{n}", body, NOW - timedelta(hours=1), receives=1, receipt_handle=f"receipt of m-{n}")
         for n, body in enumerate(bodies)
     )
 
@@ -155,6 +155,19 @@ def test_the_moment_of_sending_is_in_milliseconds() -> None:
     event = delivery("{}")
     event["Records"][0]["attributes"]["SentTimestamp"] = "1523232000123"
     assert read_delivery(event, now=NOW)[0].sent_at == datetime(2018, 4, 9, 0, 0, 0, 123000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("count", "receives", "is_repeat"), [("1", 1, False), ("2", 2, True), (None, 1, False)])
+def test_a_message_says_how_often_it_was_received(count: str | None, receives: int, *, is_repeat: bool) -> None:
+    event = delivery("{}")
+    event["Records"][0]["attributes"] = {} if count is None else {"ApproximateReceiveCount": count}
+    (message,) = read_delivery(event, now=NOW)
+    assert (message.receives, message.is_repeat) == (receives, is_repeat)
+
+
+def test_a_message_without_a_receipt_handle_is_read_all_the_same() -> None:
+    (message,) = read_delivery(_record(receiptHandle=...), now=NOW)
+    assert message.receipt_handle is None
 
 
 def _record(**changed: object) -> dict[str, Any]:

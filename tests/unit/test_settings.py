@@ -53,6 +53,7 @@ def endpoint(changed: Mapping[str, str], *, kind: type[QueueFunctionSettings] = 
 def test_the_defaults_are_the_contract_s() -> None:
     read = settings()
     assert (read.command_ttl_seconds, read.max_attempts, read.concurrent_calls) == (3600, 8, 8)
+    assert read.visibility_timeout_seconds is None
     assert (read.lets_stop_all, read.default_instance_id, read.confirm_by_default) == (False, None, False)
     assert endpoint({}) == "https://iotda.cn-north-4.myhuaweicloud.com"
     assert endpoint({}, kind=StopTaskSettings) == "https://codearts-check.cn-north-4.myhuaweicloud.com"

@@ -221,6 +221,17 @@ def test_what_is_sent_on_is_counted(world: World) -> None:
     assert world.metrics() == {"Remainders": [2], "DeadLetters": [1], "NotAcknowledged": [3]}
 
 
+def test_each_reason_for_a_visibility_that_is_unchanged_is_one_warning(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.visibility_unchanged(["NoTimeLeft: not sent", "AccessDenied: no", "NoTimeLeft: not sent"])
+    lines = [(line["level"], line["message"], line["why"], line["messages"]) for line in world.lines()]
+    assert lines == [
+        ("WARNING", "visibility unchanged", "NoTimeLeft: not sent", 2),
+        ("WARNING", "visibility unchanged", "AccessDenied: no", 1),
+    ]
+    assert world.written() == []
+
+
 def test_calls_and_throttles_add_up(world: World) -> None:
     with world.invocation() as telemetry:
         telemetry.asked(calls=3, throttles=0)
