@@ -32,7 +32,6 @@ _SAID_TO_RUN: Final = frozenset({"still_running", "refused"})
 _RUNS_DRY: Final = frozenset({"would_stop", "already_ended"})
 
 _OTHER_PROJECT: Final = "1717171717171717171717171717aaaa"
-_FOREIGN_PROJECT: Final = "9999999999999999999999999999ffff"
 _INSTANCE: Final = "9bc34f00-5a31-4a52-9d02-3a9b6b0a0001"
 _TARGETS_A_TASK: Final = 3000
 _TARGETS_BY_TOPIC: Final = 1000  # SNS takes 256 KiB
@@ -230,25 +229,12 @@ class _Planning:
         return self._order(dict.fromkeys(task.subtasks, _HAS_ENDED), Task("iotda", PROJECT_ID, None, task.task_id))
 
     def _forbidden_task(self) -> Order:
-        """Make one of a type that cannot be stopped, of another instance, or of a project without permission."""
-        match self._dice.randrange(3):
-            case 0:
-                task = self._batch(5, status="Processing", task_type="createCommands")
-                return self._order(
-                    dict.fromkeys(task.subtasks, _FORBIDDEN), Task("iotda", PROJECT_ID, None, task.task_id)
-                )
-            case 1:
-                task = self._batch(5, instance_id=_INSTANCE, status="Processing")
-                return self._order(
-                    dict.fromkeys(task.subtasks, _UNKNOWN), Task("iotda", PROJECT_ID, None, task.task_id)
-                )
-            case _:
-                task = self._batch(5, project_id=_FOREIGN_PROJECT, status="Processing")
-                return self._order(
-                    dict.fromkeys(task.subtasks, _FORBIDDEN),
-                    Task("iotda", _FOREIGN_PROJECT, None, task.task_id),
-                    fields={"project_id": _FOREIGN_PROJECT},
-                )
+        """Return one of a type that cannot be stopped, or of another instance."""
+        if self._chance(0.5):
+            task = self._batch(5, status="Processing", task_type="createCommands")
+            return self._order(dict.fromkeys(task.subtasks, _FORBIDDEN), Task("iotda", PROJECT_ID, None, task.task_id))
+        task = self._batch(5, instance_id=_INSTANCE, status="Processing")
+        return self._order(dict.fromkeys(task.subtasks, _UNKNOWN), Task("iotda", PROJECT_ID, None, task.task_id))
 
     def _unreachable(self) -> Order:
         task = self._batch(self._dice.choice((1, 130)), status="Processing")
