@@ -641,7 +641,7 @@ def test_a_kind_of_endpoint_is_true_or_false_and_nothing_else(variable: str) -> 
 @pytest.mark.parametrize("variable", ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"])
 def test_a_configured_endpoint_has_no_variant_of_fips_or_dual_stack(variable: str, configured: str) -> None:
     """As botocore's rules say: "FIPS and custom endpoint are not supported"."""
-    environment = {variable: "true", configured: "https://me:s3cr3t@vpce.example"}
+    environment = {variable: "true", configured: "https://me:never-shown@vpce.example"}  # pragma: allowlist secret
     with pytest.raises(DeploymentFault, match=f"{variable} is true and {configured} is 'vpce.example'"):
         check_endpoint_settings(environment)
     check_endpoint_settings(environment | {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"})
