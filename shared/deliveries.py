@@ -143,6 +143,7 @@ class Deliveries:
                 now=now,
                 max_attempts=self._settings.max_attempts,
                 jitter=self._patience.uniform(0.0, 1.0),
+                is_repeat=message.is_repeat,
             )
             return self._parcel(message, settlement)
         except Exception as error:  # noqa: BLE001 - the edge of one record, which goes back to SQS

@@ -11,6 +11,10 @@ class DeploymentFault(Exception):
     """
 
 
+class ForeignAnswer(DeploymentFault):
+    """The answer about one task is not the service's: if other tasks get real answers, only this one is concerned."""
+
+
 class HuaweiUnavailable(Exception):
     """Huawei Cloud answered with passing faults only, until the tries or the time were used up.
 

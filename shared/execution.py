@@ -8,20 +8,23 @@ a task, whichever calls they were in.
 from __future__ import annotations
 
 import threading
+from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from shared.commands import ALL_TARGETS
-from shared.errors import DeploymentFault
+from shared.errors import DeploymentFault, ForeignAnswer
 from shared.findings import TO_BE_READ, Finding, Findings, Reading, Trust, Verdict, believe, resolve
 from shared.patience import pauses
 from shared.planning import Call, Plan, Scope, Stop, StopAll, Task
 from shared.threads import at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
     from concurrent.futures import Future
 
     from shared.deadline import Deadline
@@ -71,9 +74,11 @@ class _NotAsked(Enum):
 
 
 _EXPIRED: Final = Finding(Verdict.UNFINISHED, error_msg="expired before it could be sent", was_asked=False)
-_IN_DOUBT: Final = Finding(Verdict.IN_DOUBT)
+# Of a stop that an earlier delivery may have sent.
+_IN_DOUBT: Final = Finding(Verdict.IN_DOUBT, was_asked=False)
 _AGAIN: Final = frozenset({Verdict.UNFINISHED, Verdict.IN_DOUBT})
 
+type _Read = Reading | _NotAsked | None
 type _Tries = Generator[None, None, dict[str, Finding]]
 """The tries of one call, to be gone through one by one; returns what was found."""
 
@@ -103,7 +108,7 @@ class _Execution:
         self._pace = pace
         self._deadline = deadline
         self._patience = patience
-        self._faults: dict[Scope | None, DeploymentFault] = {}
+        self._faults: dict[Scope | Task | None, DeploymentFault] = {}
         self._refused_in_a_row = 0
         self._ended: dict[Task, Finding] = {}
         self._errors: list[Exception] = []
@@ -134,51 +139,56 @@ class _Execution:
 
         waiting = [_Sending(call, self._tries(call)) for call in calls]
         while waiting:
-            ready, others = _parted(waiting, self._may_go_beside_others)
-            probes = self._probes(others)
-            work = [*([partial(self._probe, probes)] if probes else []), *(partial(self._finish, one) for one in ready)]
-            if len(work) == 1:  # needs no thread of its own, whose start would cost more than a signature
-                take(work[0]())
-            else:
-                for _, advanced in self._pace.threads.as_done(_call, work):
-                    take(advanced)
-            # What was tried and goes on waits behind all others: if one back end hangs, the next call may be answered
-            # at once.
+            ready, others = _parted(waiting, lambda one: self._may_go_beside_others(one.call.task))
+            probes = self._probes(others, lambda one: one.call.task)
+            for advanced in self._advance(ready, probes):
+                take(advanced)
             tried = set(probes)
             untried = [one for one in others if one not in tried]
             waiting = [one for one in (*untried, *probes, *ready) if not one.is_over]
         return named, whole
 
-    def _may_go_beside_others(self, sending: _Sending) -> bool:
-        task = sending.call.task
+    def _advance(self, ready: Sequence[_Sending], probes: Sequence[_Sending]) -> Iterator[Sequence[_Sending]]:
+        """Finish what may go beside others, and beside that try the probes once, one after the other.
+
+        What was tried and goes on waits behind all others: if one back end hangs, the next call may be answered at
+        once.
+        """
+        queue = _Queue((one,) for one in ready)
+        if probes:
+            queue.appendleft(probes)
+        # A single one needs no thread of its own, whose start would cost more than a signature.
+        beside = self._pace.threads.as_done if len(queue) > 1 else _one_by_one
+        for _, tried in beside(self._try_each, queue):
+            yield tried
+            if tried is not probes:
+                queue += [(one,) for one in tried if not one.is_over and self._may_go_beside_others(one.call.task)]
+
+    @staticmethod
+    def _try_each(sendings: Sequence[_Sending]) -> Sequence[_Sending]:
+        for each in sendings:
+            each.try_once()
+        return sendings
+
+    def _may_go_beside_others(self, task: Task) -> bool:
         return self._service.trust(task) is Trust.ACCEPTED or self._is_halted(task)
 
     def _is_halted(self, task: Task) -> bool:
-        """Whether nothing more is asked about a task: its project refused the key, or too many did in a row."""
-        if task.scope in self._faults:
+        """Whether nothing more is asked about a task: it, or its project, was refused, or too many were in a row."""
+        if task.scope in self._faults or task in self._faults:
             return True
         return self._refused_in_a_row >= MOST_REFUSED and self._service.trust(task) is not Trust.ACCEPTED
 
-    def _probes(self, waiting: Iterable[_Sending]) -> list[_Sending]:
-        """Return the first call of each project and instance, to find out one after the other which accepts the key.
+    def _probes[T](self, waiting: Iterable[T], task_of: Callable[[T], Task]) -> list[T]:
+        """Return the first for each project and instance, to find out one after the other which accepts the key.
 
         A wrong key must be found out by one call, not by eight at once: refusals in a row lock it. Where it was refused
-        before is asked last, so that those who are refused do not keep away those who are not.
+        before is asked last, so that refused projects do not keep away the others.
         """
-        first: dict[Scope | None, _Sending] = {}
+        first: dict[Scope | None, T] = {}
         for each in waiting:
-            first.setdefault(each.call.task.scope, each)
-        return sorted(first.values(), key=lambda each: self._service.trust(each.call.task) is Trust.REFUSED)
-
-    def _probe(self, probes: Sequence[_Sending]) -> Sequence[_Sending]:
-        for each in probes:
-            each.try_once()
-        return probes
-
-    def _finish(self, sending: _Sending) -> Sequence[_Sending]:
-        while not sending.is_over and self._may_go_beside_others(sending):
-            sending.try_once()
-        return (sending,)
+            first.setdefault(task_of(each).scope, each)
+        return sorted(first.values(), key=lambda each: self._service.trust(task_of(each)) is Trust.REFUSED)
 
     def _tries(self, call: Call, *, is_part: bool = False) -> _Tries:
         """Send one call until nothing of it is left to a transient error, or tries or time have run out.
@@ -271,15 +281,11 @@ class _Execution:
             if state.verdict not in {Verdict.RUNS, Verdict.REFUSED}:
                 self._ended[call.task] = state
                 return dict.fromkeys(call.targets, state) if state.verdict is Verdict.NOT_FOUND else {}
-        first, second = call.halves()
-        found = yield from self._tries(first, is_part=True)
-        return found | (yield from self._tries(second, is_part=True))
-
-    def _submit[T](self, task: Task, work: Callable[[], T]) -> Future[T]:
-        """Start work beside the rest; but where Huawei has not accepted the key, alone, as in `_stop_all`."""
-        if self._service.trust(task) is Trust.ACCEPTED:
-            return self._pace.threads.submit(work)
-        return at_once(work)
+        found: dict[str, Finding] = {}
+        for half in call.halves():
+            yield  # the answer verified the key, so the rest may go beside other calls
+            found |= yield from self._tries(half, is_part=True)
+        return {target: each if each.was_asked else replace(each, was_asked=True) for target, each in found.items()}
 
     def _read(self, wanted: dict[Task, tuple[str, ...]]) -> States:
         """Read states back, again what met a transient error, until tries or time have run out."""
@@ -297,27 +303,30 @@ class _Execution:
         return states
 
     def _read_once(self, wanted: dict[Task, tuple[str, ...]], states: States) -> None:
-        reads = {
-            self._submit(task, partial(self._ask, task, partial(self._service.read, task, targets))): task
-            for task, targets in wanted.items()
-        }
-        while reads:
-            done, _ = wait(reads, return_when=FIRST_COMPLETED)
+        """Read each task once; where the key is not known to be accepted, one at a time, as `_stop_all` sends calls."""
+        reads: dict[Future[_Read], Task] = {}
+        waiting = list(wanted)
+        while waiting or reads:
+            ready, others = _parted(waiting, self._may_go_beside_others)
+            probes = self._probes(others, lambda task: task)
+            for task in (*ready, *probes):
+                question = partial(self._service.read, task, wanted[task])
+                reads[self._begin(task, partial(self._ask, task, question))] = task
+            waiting = [task for task in others if task not in probes]
+            done, _ = wait(reads, timeout=0 if waiting else None, return_when=FIRST_COMPLETED)
             for future in done:
-                task = reads.pop(future)
-                reading = future.result()
-                if isinstance(reading, _NotAsked):
-                    states[task] = self._late(wanted[task]) | states[task]
-                elif reading is not None:
+                task, reading = reads.pop(future), future.result()
+                if isinstance(reading, Reading):
                     states[task].update(reading.findings)
-                    reads |= {
-                        self._submit(task, partial(self._go_on_reading, task, reading, more)): task
-                        for more in reading.more
-                    }
+                    more = [partial(self._go_on_reading, task, reading, each) for each in reading.more]
+                    reads |= {self._begin(task, each): task for each in more}
+                elif reading is not None:
+                    states[task] = self._late(wanted[task]) | states[task]
 
-    def _go_on_reading(
-        self, task: Task, before: Reading, more: Callable[[Deadline], Reading]
-    ) -> Reading | _NotAsked | None:
+    def _begin(self, task: Task, read: Callable[[], _Read]) -> Future[_Read]:
+        return self._pace.threads.submit(read) if self._may_go_beside_others(task) else at_once(read)
+
+    def _go_on_reading(self, task: Task, before: Reading, more: Callable[[Deadline], Reading]) -> _Read:
         if before.pause is not None and not self._wait(before.pause, before.findings.values()):
             return _NotAsked.NO_TURN
         return self._ask(task, more)
@@ -354,7 +363,7 @@ class _Execution:
         except Exception as error:  # noqa: BLE001 - the edge of one call: its targets are left without a finding
             self._errors.append(error)
         else:
-            if self._service.trust(task) is Trust.ACCEPTED:
+            if any(finding.was_answered for finding in findings):
                 self._refused_in_a_row = 0
             return answer
         finally:
@@ -365,6 +374,9 @@ class _Execution:
 
     def _refused(self, task: Task, fault: DeploymentFault) -> None:
         with self._lock:
+            if isinstance(fault, ForeignAnswer):
+                self._faults.setdefault(task, fault)
+                return
             self._faults.setdefault(task.scope, fault)
             self._refused_in_a_row += 1
 
@@ -390,8 +402,20 @@ _DENIED: Final = frozenset({Verdict.DENIED})
 _UNFINISHED: Final = frozenset({Verdict.UNFINISHED})
 
 
-def _call[T](work: Callable[[], T]) -> T:
-    return work()
+def _one_by_one[X, Y](work: Callable[[X], Y], items: Iterable[X]) -> Iterator[tuple[X, Y]]:
+    return ((item, work(item)) for item in items)
+
+
+class _Queue(deque[Sequence[_Sending]]):
+    """Work to be taken from the front by whoever iterates, while more is appended at the end."""
+
+    def __iter__(self) -> Iterator[Sequence[_Sending]]:
+        return self
+
+    def __next__(self) -> Sequence[_Sending]:
+        if not self:
+            raise StopIteration
+        return self.popleft()
 
 
 def _parted[T](items: Iterable[T], condition: Callable[[T], bool]) -> tuple[list[T], list[T]]:

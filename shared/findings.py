@@ -70,6 +70,7 @@ class Finding:
 
     `retry_after`: seconds for which Huawei asked us to wait, with `UNFINISHED`.
     `throttled`: whether Huawei asked us to slow down. `was_asked`: false of what there was no turn to ask for.
+    `was_answered`: false where no answer came.
     """
 
     verdict: Verdict
@@ -79,6 +80,7 @@ class Finding:
     retry_after: float | None = None
     throttled: bool = False
     was_asked: bool = True
+    was_answered: bool = True
 
     def __post_init__(self) -> None:
         """Cut and clean Huawei's words, whoever quotes them, to what an event can carry."""
@@ -111,11 +113,12 @@ def resolve(unclear: Finding, state: Finding) -> Finding:
         case Verdict.STOPPING | Verdict.STOPPED | Verdict.ENDED | Verdict.NOT_FOUND:
             return state
         case Verdict.UNFINISHED:
-            return replace(state, was_asked=True)  # the stop was sent, whatever kept its state from being read
+            # A stop that was sent counts as tried, whatever kept its state from being read.
+            return replace(state, was_asked=state.was_asked or unclear.was_asked)
         case Verdict.RUNS:
             is_denied = unclear.verdict is Verdict.UNCLEAR and unclear.error_code is not None
             return replace(unclear, verdict=Verdict.DENIED if is_denied else Verdict.UNFINISHED)
-        case Verdict.REFUSED if unclear.verdict is Verdict.CALL_REFUSED:
+        case Verdict.REFUSED if unclear.verdict is not Verdict.UNCLEAR:  # nobody refused to stop this target
             return replace(unclear, verdict=Verdict.UNFINISHED)
         case Verdict.REFUSED:  # neither the stop nor the read was let through
             return replace(unclear if unclear.error_code else state, verdict=Verdict.REFUSED)

@@ -99,10 +99,13 @@ class _Ends(NamedTuple):
     ends: Sequence[_End | None]
 
 
-def settle(command: Command, findings: Findings, *, now: datetime, max_attempts: int, jitter: float) -> Settlement:
+def settle(
+    command: Command, findings: Findings, *, now: datetime, max_attempts: int, jitter: float, is_repeat: bool = False
+) -> Settlement:
     """Settle one command of a delivery by what was found out in the delivery.
 
-    `jitter`: a random number from 0 to 1 that spreads the delay of a remainder.
+    `jitter`: a random number from 0 to 1 that spreads the delay of a remainder. `is_repeat`: an earlier delivery may
+    have sent it, so what is left of it is no first attempt, even if it only waited for its turn.
     """
     found = _findings_on(command, findings)
     awaiting = frozenset(command.awaiting)
@@ -124,7 +127,7 @@ def settle(command: Command, findings: Findings, *, now: datetime, max_attempts:
     remainder = command.left(
         to_stop=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.TO_STOP),
         awaiting=tuple(target for target, (why, _) in unfinished.items() if why is Unfinished.AWAITING),
-        attempt=2 if begins_to_wait else command.attempt + (not is_in_turn),
+        attempt=2 if begins_to_wait else max(command.attempt + (not is_in_turn), 1 + is_repeat),
         tally=outcomes[-1].tally if outcomes else command.tally,
     )
     asked_to_wait = max(
@@ -199,7 +202,7 @@ def settle_late(command: Command, findings: Findings, *, now: datetime) -> Settl
     `confirm` still running if its stop was taken.
     """
     states = findings.read.get(task_of(command), {})
-    if not states.keys() >= set(command.asked):
+    if not all(target in states and states[target].was_asked for target in command.asked):
         return LeftOpen(())
     awaiting = frozenset(command.awaiting)
     found = ((target, states[target]) for target in command.asked)

@@ -132,7 +132,8 @@ class Reply(NamedTuple):
 
 def unanswered(error: NoAnswer) -> Finding:
     """Return the finding on what was asked for by a request that got no answer."""
-    return Finding(Verdict.UNFINISHED, error_msg=str(error), was_asked=not isinstance(error, NoTimeLeft))
+    was_asked = not isinstance(error, NoTimeLeft)
+    return Finding(Verdict.UNFINISHED, error_msg=str(error), was_asked=was_asked, was_answered=False)
 
 
 class HuaweiClient:
@@ -159,7 +160,7 @@ class HuaweiClient:
         self._derived = derived
         self._now = now
         self._renewing = threading.Lock()
-        self._refused: Credentials | None = None
+        self._refused: dict[Scope, Credentials] = {}
         self._trust: dict[Scope, Trust] = {}
 
     def trust(self, scope: Scope | None) -> Trust:
@@ -206,11 +207,13 @@ class HuaweiClient:
         # credentials are tried by one thread, once, and what was refused to one is not tried by the others.
         with self._renewing:
             renewed = self._credentials.renewed(refused, deadline)
-            if renewed is None or renewed == self._refused:
+            if renewed is None or renewed == self._refused.get(request.scope):
                 raise self._credentials_refused(request.scope, refusal)
             reply = self._send(request, renewed, deadline)
             if _is_refusal(reply):
-                self._refused = renewed
+                if len(self._refused) >= MOST_SCOPES:
+                    self._refused = {}
+                self._refused[request.scope] = renewed
                 raise self._credentials_refused(request.scope, reply)
             return reply
 

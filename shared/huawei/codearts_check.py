@@ -10,7 +10,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from shared.errors import DeploymentFault
+from shared.errors import ForeignAnswer
 from shared.findings import Finding, Reading, Verdict
 from shared.http import NoAnswer
 from shared.huawei.client import unanswered
@@ -89,7 +89,7 @@ def _of_progress(reply: Reply | NoAnswer) -> Finding:
         return finding
     code = reply.error_code
     if code is None or (reply.status == HTTPStatus.NOT_FOUND and not code.startswith("CC.")):
-        raise DeploymentFault(
+        raise ForeignAnswer(
             f"CODEARTS_CHECK_ENDPOINT answered {reply.status} without an error of CodeArts Check; is it its address?"
         )
     is_unknown = code.startswith(_UNKNOWN_TASK) or reply.status == HTTPStatus.NOT_FOUND

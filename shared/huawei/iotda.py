@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.commands import ALL_TARGETS, DeviceId
-from shared.errors import DeploymentFault
+from shared.errors import ForeignAnswer
 from shared.findings import Finding, Reading, Verdict
 from shared.http import NoAnswer
 from shared.huawei.client import unanswered
@@ -248,7 +248,7 @@ class IoTDA:
         if "target" in query and fault_of_target(reply.error_code or "") is Fault.NOT_FOUND:
             return reply.finding(Verdict.NOT_FOUND)  # asked about one target, so the answer is about that one
         if reply.error_code is None or reply.status == HTTPStatus.NOT_FOUND:
-            raise DeploymentFault(
+            raise ForeignAnswer(
                 f"IOTDA_ENDPOINT answered {reply.status} without an error of IoTDA; is it the instance's own address?"
             )
         return reply.finding(Verdict.REFUSED)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import DeploymentFault
+from shared.errors import DeploymentFault, ForeignAnswer
 from shared.execution import execute
 from shared.findings import Finding, Findings, Reading, Trust, Verdict
 from shared.pace import Pace
@@ -191,7 +191,7 @@ def test_what_expires_while_it_waits_for_its_turn_is_dropped_and_the_rest_of_its
     huawei.answer({"d9": Finding(V.UNFINISHED, "APIGW.0308", "slow down", retry_after=5.0, throttled=True)})
     call = Stop(BATCH, ("d0", "d1"), (NOW + timedelta(seconds=3), LATER))
     found = run(huawei, stop("d9"), call)
-    assert [each.targets for each in huawei.calls if isinstance(each, Stop)] == [("d9",), ("d9",), ("d1",)]
+    assert [each.targets for each in huawei.calls if isinstance(each, Stop)] == [("d9",), ("d1",), ("d9",)]
     assert verdicts(found.named[BATCH]) == {"d9": V.TAKEN, "d0": V.UNFINISHED, "d1": V.TAKEN}
     assert found.named[BATCH]["d0"].was_asked is False
 
@@ -208,6 +208,16 @@ def test_what_expires_while_it_waits_for_its_turn_is_dropped_and_the_rest_of_its
         patience=huawei.clock.patience(),
     )
     assert [each.targets for each in huawei.calls if isinstance(each, Stop)] == [("d1",)]
+
+
+@pytest.mark.parametrize("accepted", Trust)
+def test_a_call_that_is_tried_again_waits_behind_the_calls_that_were_not_tried(accepted: Trust) -> None:
+    huawei = Huawei()
+    huawei.accepted = accepted
+    huawei.answer({"d0": PASSING}, {}, {}, {"d0": PASSING})
+    found = run(huawei, *(stop(f"d{n}") for n in range(3)))
+    assert [call.targets[0] for call in huawei.calls if isinstance(call, Stop)] == ["d0", "d1", "d2", "d0", "d0"]
+    assert set(verdicts(found.named[BATCH]).values()) == {V.TAKEN}
 
 
 def test_a_stop_of_all_is_tried_again_as_a_whole() -> None:
@@ -234,6 +244,53 @@ def test_a_fault_halts_every_further_call_and_read() -> None:
     assert verdicts(found.named[BATCH]) == {"d0": V.TAKEN}
     assert (found.read, found.errors) == ({BATCH: {}}, ())
     assert (len(huawei.times), huawei.reads) == (2, [])
+
+
+@pytest.mark.parametrize("kind", [DeploymentFault, ForeignAnswer])
+def test_a_foreign_answer_about_one_task_halts_that_task_alone(kind: type[DeploymentFault]) -> None:
+    huawei = Huawei()
+    checks = [CheckTask(f"c{n}") for n in range(9)]
+    huawei.states |= {check: {check.task_id: V.RUNS} for check in checks}
+
+    def before(asked: Asked) -> None:
+        if isinstance(asked, Stop) and asked.task == checks[0]:
+            raise kind("CODEARTS_CHECK_ENDPOINT answered 403 without an error of CodeArts Check")
+
+    huawei.before = before
+    found = run(huawei, *(stop(check.task_id, task=check) for check in checks))
+    stopped = [each for each in checks if found.named.get(each)]
+    assert stopped == (checks[1:] if kind is ForeignAnswer else [])
+    assert len(found.faults) == 1
+
+
+def test_a_request_without_an_answer_is_no_sign_that_a_key_is_accepted() -> None:
+    """Else a key that project after project refuses would be sent on, while an accepted project is cut off."""
+    cut_off, foreign = BATCH, [BatchTask(f"p-{n}", None, "abc") for n in range(20)]
+    came = threading.Semaphore(0)
+    refused: list[Task] = []
+
+    class Scoped(Huawei):
+        def trust(self, task: Task) -> Trust:
+            return Trust.ACCEPTED if task == cut_off else Trust.UNKNOWN
+
+    huawei = Scoped(100)
+    unanswered = Finding(V.UNFINISHED, error_msg="cut", was_answered=False)
+    huawei.disturb = lambda asked: {} if isinstance(asked, tuple) else dict.fromkeys(stopped(asked), unanswered)
+
+    def before(asked: Asked) -> None:
+        if isinstance(asked, Stop) and asked.task != cut_off:
+            came.acquire(timeout=0.5)
+            refused.append(asked.task)
+            raise_fault(asked)
+        came.release()
+
+    huawei.before = before
+    run(huawei, *(stop(f"d{n}") for n in range(40)), *(stop("d0", task=task) for task in foreign), most=2)
+    assert len(refused) == 3
+
+
+def stopped(call: Call) -> tuple[str, ...]:
+    return call.targets if isinstance(call, Stop) else ("*",)
 
 
 class WatchedPace(Pace):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from local.huawei import PROJECT_ID, AccessKey, BatchTask, CheckTask, Fault, Scenario
-from tests.simulation import Simulation
+from tests.simulation import Boundary, Simulation
 
 TASK = "5f1ac5c3e4b0"
 TARGETS = {"command": "stop_targets", "task_id": TASK, "targets": ["d1", "d2"]}
@@ -225,6 +226,17 @@ def test_projects_that_refuse_the_key_do_not_keep_away_for_ever_one_that_does_no
     assert results(world) == {"stopped": 1}
 
 
+def test_reads_of_projects_that_refuse_the_key_do_not_keep_away_for_ever_one_that_does_not() -> None:
+    world = simulation("stop_targets", batch_tasks=tuple(in_project(f"p-{n}") for n in range(1, 7)))
+    world.cloud.set_faults(*(answer(401, "APIGW.0301", task_id=f"{n}") for n in range(1, 6)))
+    for n in range(1, 7):
+        world.send(TARGETS | {"task_id": f"{n}", "project_id": f"p-{n}", "targets": ["d1"], "dry_run": True})
+    for _ in range(2):
+        world.clock.seconds += 60
+        world.deliver(world.queue[:6])
+    assert results(world) == {"would_stop": 1}
+
+
 # --- a back end that hangs
 
 
@@ -236,6 +248,52 @@ def test_two_checks_that_hang_do_not_take_the_time_of_eight_others() -> None:
         world.send({"command": "stop_task", "task_id": f"c{n}"})
     world.deliver(world.queue[:10], seconds=50.0)
     assert results(world)["stopped"] == 8
+
+
+def test_reads_of_a_project_that_hangs_do_not_take_the_time_of_another() -> None:
+    tasks = tuple(BatchTask(task_id=f"{n:x}", project_id="p-1", targets=("d1",)) for n in range(1, 30))
+    well = tuple(BatchTask(task_id=f"{n:x}", project_id="p-2", targets=("d1",)) for n in range(101, 112))
+    world = simulation("stop_targets", batch_tasks=(*tasks, *well))
+    world.cloud.set_faults(*(Fault(kind="slow", seconds=100.0, task_id=task.task_id) for task in tasks))
+    for task in (*tasks, *well):
+        where = {"task_id": task.task_id, "project_id": task.project_id, "targets": ["d1"]}
+        world.send(TARGETS | where | {"dry_run": True})
+    world.deliver(world.queue[:40], seconds=300.0)
+    assert results(world)["would_stop"] == 11
+
+
+def test_a_call_that_is_split_in_a_cold_process_does_not_take_the_time_of_the_others() -> None:
+    tasks = (devices(100), *(in_project(f"p-{n}") for n in range(1, 9)))
+    world = simulation("stop_targets", batch_tasks=tasks)
+    world.cloud.change_settings(latency_seconds=1.0)
+    world.cloud.set_faults(answer(400, "IOTDA.000006", operation="stop_batch_task", task_id=TASK))
+    world.send(TARGETS | {"targets": [f"d{n}" for n in range(100)]})
+    for n in range(1, 9):
+        world.send(TARGETS | {"task_id": f"{n:x}", "project_id": f"p-{n}", "targets": ["d1"]})
+    world.deliver(world.queue[:9], seconds=50.0)
+    assert results(world)["stopped"] == 8
+
+
+def test_two_checks_that_hang_do_not_take_the_time_of_eight_others_in_a_warm_process_either() -> None:
+    world = simulation("stop_task", checks=11)
+    world.send({"command": "stop_task", "task_id": "c11"})
+    world.deliver(world.queue[:1])
+    world.cloud.set_faults(*(Fault(kind="slow", seconds=100.0, task_id=task, handled=False) for task in ("c1", "c2")))
+    for n in range(1, 11):
+        world.send({"command": "stop_task", "task_id": f"c{n}"})
+    world.deliver(world.queue[:10], seconds=50.0)
+    assert results(world)["stopped"] == 1 + 8
+
+
+@pytest.mark.parametrize("status", [302, 403, 418])
+def test_an_odd_answer_about_one_check_does_not_keep_the_others_waiting(status: int) -> None:
+    world = simulation("stop_task", checks=9)
+    world.cloud.set_faults(Fault(kind="answer", status=status, body="<html>", task_id="c1"))
+    # Remainders, whose state is read first.
+    sent = [world.send({"command": "stop_task", "task_id": f"c{n}", "attempt": 2}) for n in range(1, 10)]
+    world.deliver(world.queue[:9])
+    assert results(world) == {"stopped": 8}
+    assert [message.message_id for message in world.queue] == [sent[0]]
 
 
 # --- what was never sent keeps its attempt
@@ -252,6 +310,25 @@ def test_checks_for_which_no_time_was_left_are_not_given_up() -> None:
     world.cloud.change_settings(latency_seconds=0.0)
     world.run_out()
     assert results(world) == {"stopped": 30}
+
+
+def test_remainders_of_checks_for_which_no_time_was_left_are_not_given_up() -> None:
+    """Their state would have been read first, and there was no time for that either."""
+    world = simulation("stop_task", checks=10, MAX_ATTEMPTS="2")
+    world.cloud.set_faults(Fault(kind="error_json", status=503, operation="stop_check_task", times=40))
+    for n in range(1, 11):
+        world.send({"command": "stop_task", "task_id": f"c{n}"})
+    world.deliver(world.queue[:10])
+    assert {json.loads(message.body)["attempt"] for message in world.queue} == {2}
+    world.cloud.set_faults(*(Fault(kind="slow", seconds=100.0, task_id=f"c{n}") for n in range(1, 6)))
+    world.clock.seconds += 60
+    world.deliver(world.queue[:10], seconds=60.0)
+    asked = {record.task_id for record in world.cloud.log() if record.at > world.clock.now().timestamp() - 60}
+    given_up = {json.loads(letter.body)["task_id"] for letter in world.dead_letters}
+    assert given_up <= asked
+    world.cloud.set_faults()
+    world.run_out()
+    assert results(world)["stopped"] >= 5
 
 
 def test_a_command_that_expires_during_a_throttle_does_not_take_its_neighbour_along() -> None:
@@ -301,6 +378,62 @@ def test_a_stop_in_doubt_is_never_sent_again_before_the_state_was_read() -> None
     assert results(world) == {"stopped": 1}
     operations = [record.operation for record in world.cloud.log()][-2:]
     assert operations == ["show_check_progress", "stop_check_task"]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [answer(502, "APIGW.0202"), answer(409, "CC.00059903"), Fault(kind="throttle_429")],
+    ids=["502", "409", "429"],
+)
+def test_a_read_that_is_refused_refuses_no_stop_that_was_not(trouble: Fault) -> None:
+    world = simulation("stop_task", MAX_ATTEMPTS="3")
+    refused_read = answer(403, "CC.00050010", operation="show_check_progress")
+    world.cloud.set_faults(trouble.model_copy(update={"operation": "stop_check_task"}), refused_read)
+    world.send(CHECK)
+    world.run_out()
+    assert results(world) == {"gave_up": 1}
+
+
+def test_a_late_repeat_for_which_no_time_is_left_goes_back_unread() -> None:
+    world = simulation("stop_task", checks=6)
+    message = world.send(
+        {"command": "stop_task", "task_id": "c6", "command_id": "good", "expires_at": later(world, 60)}
+    )
+    world.kill_at = Boundary.BEFORE_THE_ANSWER
+    world.deliver(world.queue[:1])
+    world.clock.seconds += 120
+    world.cloud.set_faults(*(Fault(kind="slow", seconds=100.0, task_id=f"c{n}") for n in range(1, 6)))
+    for n in range(1, 6):
+        world.send({"command": "stop_task", "task_id": f"c{n}", "dry_run": True})
+    world.deliver([*world.queue[1:], world.queue[0]], seconds=30.0)
+    assert {event["status"] for event in world.events_of("good")} == {"succeeded"}
+    assert message in {each.message_id for each in world.queue}
+    world.cloud.set_faults()
+    world.run_out()
+    assert {event["status"] for event in world.events_of("good")} == {"succeeded"}
+    assert world.dead_letters == []
+
+
+def test_what_is_left_of_a_repeat_that_got_no_turn_remembers_that_it_may_have_been_sent() -> None:
+    tasks = (BatchTask(task_id="1", targets=("d1",)), BatchTask(task_id="2", targets=("d1",)))
+    world = simulation("stop_targets", batch_tasks=tasks)
+    world.send(TARGETS | {"task_id": "1", "targets": ["d1"], "command_id": "good", "expires_at": later(world, 900)})
+    world.kill_at = Boundary.BEFORE_PUBLISHING
+    world.deliver(world.queue[:1])
+    world.clock.seconds += 60
+    world.cloud.set_faults(Fault(kind="throttle_429", retry_after=600, task_id="2"))
+    world.send(TARGETS | {"task_id": "2", "targets": ["d1"]})
+    world.deliver([world.queue[1], world.queue[0]], seconds=300.0)
+    remainder = next(json.loads(each.body) for each in world.queue if '"good"' in each.body)
+    assert remainder["attempt"] == 2
+    world.cloud.set_faults()
+    world.clock.seconds = 1000.0
+    world.run_out()
+    assert {event["status"] for event in world.events_of("good")} == {"failed"}, "not that nothing was sent"
+
+
+def later(world: Simulation, seconds: float) -> str:
+    return as_time(world.clock.now().timestamp() + seconds)
 
 
 def test_a_stop_that_never_reached_huawei_is_sent_again_without_a_read() -> None:

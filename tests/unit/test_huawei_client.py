@@ -27,7 +27,9 @@ from tests.fakes import KEY, NOW, Clock, FakeAws, FakeHttp, client_over, respons
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from shared.deadline import Deadline
     from shared.huawei.client import HuaweiClient
+    from shared.huawei.credentials import CredentialSource
 
 EXPIRED = response({"error_code": "APIGW.0301", "error_msg": "verify aksk signature fail"}, 401)
 OK = response()
@@ -111,6 +113,31 @@ def test_sixteen_threads_refused_at_once_try_a_bad_new_key_once_and_a_good_one_e
         outcomes = set(threads.map(outcome, range(16)))
     assert gate.by_key == {"AK-1": 16, "AK-2": tries}
     assert outcomes == ({"Reply"} if good else {"fault"})
+
+
+def test_a_new_key_that_one_project_refuses_is_tried_in_another() -> None:
+    """A foreign project has the key renewed while a call elsewhere is under way with the old one."""
+    client = client_over(FakeHttp(EXPIRED, EXPIRED, OK), credentials=rotating("1", "2"))
+    old = client._credentials.current(Clock().deadline())  # noqa: SLF001 - as another thread has read it by then
+    with pytest.raises(DeploymentFault):
+        ask(client, scope=Scope("project-2", None))
+    client._credentials = StaleOnce(old, client._credentials)  # noqa: SLF001
+    client._http = FakeHttp(EXPIRED, OK)  # noqa: SLF001
+    assert isinstance(ask(client), Reply)
+
+
+class StaleOnce:
+    """Credentials as a thread sees them that read them before another had them renewed."""
+
+    def __init__(self, old: Credentials, source: CredentialSource) -> None:
+        self._old = old
+        self._source = source
+
+    def current(self, deadline: Deadline) -> Credentials:  # noqa: ARG002 - needs no time
+        return self._old
+
+    def renewed(self, refused: Credentials, deadline: Deadline) -> Credentials | None:
+        return self._source.renewed(refused, deadline)
 
 
 def test_a_key_mended_after_it_was_refused_is_taken_up_by_the_same_process() -> None:
