@@ -24,7 +24,7 @@ from shared.aws_credentials import (
 )
 from shared.aws_signing import sign
 from shared.errors import DeploymentFault
-from shared.http import Http, NoAnswer, NoSuchHost, Response
+from shared.http import Http, NoAnswer, NoSuchHost, Response, address
 from shared.patience import pauses
 from shared.threads import Threads
 
@@ -551,18 +551,25 @@ def endpoint(service: Service | QueryService, region: str, environment: Mapping[
 
 
 def check_endpoint_settings(environment: Mapping[str, str]) -> None:
-    """Raise `DeploymentFault` if the kinds of endpoints that are asked for cannot be had."""
+    """Raise `DeploymentFault` if a configured endpoint is no URL, or the kinds that are asked for cannot be had."""
     wanted = [variable for variable in (_FIPS, _DUAL_STACK) if _is_on(variable, environment)]
-    if not wanted or environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+    if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return
     services: tuple[Service | QueryService, ...] = (EVENTBRIDGE, SQS, SECRETS_MANAGER, DYNAMODB, STS)
     for variable in ("AWS_ENDPOINT_URL", *map(_variable, services)):
-        if value := environment.get(variable):
-            shown = value.rpartition("@")[2]  # before it stand a name and a password
+        value = environment.get(variable)
+        if not value:
+            continue
+        shown = value.rpartition("@")[2]  # before it stand a name and a password
+        if wanted:
             raise DeploymentFault(
                 f"{wanted[0]} is true and {variable} is {shown!r}: a configured endpoint has no such variant; "
                 "unset one of the two"
             )
+        try:
+            address(value)
+        except NoSuchHost as error:
+            raise DeploymentFault(f"{variable}: {error}") from None
 
 
 def _is_on(variable: str, environment: Mapping[str, str]) -> bool:

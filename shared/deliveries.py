@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, assert_never
 
 from shared.commands import Command, InvalidCommand, read_command
 from shared.envelopes import open_envelope, read_delivery
+from shared.errors import DeploymentFault
 from shared.execution import Service, execute
 from shared.planning import plan
 from shared.publishing import FAILURE_REASON, Parcel, Publisher, before_publishing, dead_letter, remainder_message
@@ -71,6 +72,19 @@ class Deliveries:
         error and slows down; one that left some handled is logged.
         """
         messages = read_delivery(event, now=self._patience.now())
+        try:
+            return self._handle(messages, deadline)
+        except DeploymentFault:
+            raise
+        except Exception as error:
+            # A defect of ours beyond the edge of one record: all go back, as soon as any other that is given back.
+            self._telemetry.not_acknowledged(
+                dict.fromkeys((each.message_id for each in messages), type(error).__name__), {}
+            )
+            self._redeliver_soon(messages, deadline=deadline)
+            raise
+
+    def _handle(self, messages: tuple[Incoming, ...], deadline: Deadline) -> dict[str, list[dict[str, str]]]:
         parcels, accepted = self._read_all(messages)
         targets = sum(len(each.command.asked) for each in accepted.values())
         findings = execute(

@@ -27,6 +27,7 @@ import urllib3
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager, exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import SKIP_HEADER
+from urllib3.util.ssltransport import SSLTransport
 
 from shared.proxies import DIRECT
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from shared.proxies import Proxies, Proxy
 
 CONNECT_TIMEOUT: Final = 3.0
-"""Seconds to wait for a TCP connection, and again for a proxy's and for TLS; the SDK's own default is 60."""
+"""Seconds to wait for a TCP connection, again for a proxy's answer, and again for TLS; the SDK's own default is 60."""
 
 READ_TIMEOUT: Final = 10.0
 """Seconds to wait for the whole answer once the request is out; the SDK's own default is 120."""
@@ -57,6 +58,8 @@ _MAX_BYTES_AROUND: Final = 1024 * 1024
 """Of all that is no body: headers, what comes before them, the sizes of chunks, trailers."""
 
 _BUFFER: Final = 65_536
+_DIGITS: Final = 18
+"""Of a length that can be a number of bytes at all."""
 
 _URL: Final = re.compile(
     r"""(?P<scheme>https?)://
@@ -93,7 +96,10 @@ class NoAnswer(Exception):
 
 
 class NoSuchHost(Exception):
-    """The address itself is wrong (unknown name, foreign certificate, no URL): trying again cannot help."""
+    """The address itself is wrong (unknown name, foreign certificate, no URL), or a proxy does not let us through.
+
+    Trying again cannot help; a setting must be fixed.
+    """
 
 
 class Http:
@@ -116,14 +122,15 @@ class Http:
     ) -> Response:
         """Send one request and read the whole answer, decoded, within `timeout` seconds.
 
-        Only the resolver may take longer: getaddrinfo has no timeout but its own.
+        Only the resolver may take longer, since getaddrinfo has no timeout but its own, and an `https://` proxy behind
+        which the host's TLS handshake drips, since urllib3 then bounds each receive alone.
 
         A kept connection that the server has closed meanwhile, as it does while a Lambda process is frozen, is
         replaced before anything is sent on it. If one fails while it is used, none that was opened before is used
         again: what cut one off, such as a NAT gateway, has cut off all. Raises `NoAnswer` or `NoSuchHost`; never
         the exceptions of urllib3, ssl or sockets. A header that no HTTP message may hold is a `ValueError`.
         """
-        origin, target = _address(url)
+        origin, target = address(url)
         host = self._hosts.get(origin) or self._hosts.setdefault(origin, self._host(origin))
         exchange = _Exchange(host, time.monotonic() + timeout)
         _CURRENT.exchange = exchange
@@ -153,10 +160,11 @@ class Http:
         manager = self._manager(proxy)
         manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
         is_forwarded = proxy is not None and origin.scheme == "http"
-        return _Host(
-            manager.connection_from_host(origin.host, origin.port, origin.scheme),
-            prefix=f"http://{origin.name}" if is_forwarded else "",
-        )
+        try:
+            pool = manager.connection_from_host(origin.host, origin.port, origin.scheme)
+        except exceptions.LocationValueError as error:
+            raise NoSuchHost(str(error)) from error
+        return _Host(pool, prefix=f"http://{origin.name}" if is_forwarded else "")
 
     def _manager(self, proxy: Proxy | None) -> PoolManager:
         if proxy is None:
@@ -203,6 +211,8 @@ def translate(error: Exception, *, was_sent: bool) -> NoAnswer | NoSuchHost:
         ):
             # "Name or service not known" is a wrong setting; "temporary failure" is a transient one.
             return NoSuchHost(message)
+        case OSError(args=(str(said),)) if _REFUSED_TUNNEL.match(said):
+            return NoSuchHost(f"the proxy: {said}")
         case exceptions.EmptyPoolError():
             return NoAnswer("no connection became free in time", was_sent=was_sent)
         case exceptions.TimeoutError() if was_sent:
@@ -211,6 +221,8 @@ def translate(error: Exception, *, was_sent: bool) -> NoAnswer | NoSuchHost:
             return NoAnswer(message, was_sent=was_sent)
 
 
+# http.client's words. A proxy that has no time (408, 429) or gets no answer itself (5xx) may be asked again.
+_REFUSED_TUNNEL: Final = re.compile(r"Tunnel connection failed: 4(?!08|29)\d\d\b")
 _TOO_LATE: Final = "answer not complete within its time"
 
 
@@ -223,8 +235,8 @@ class _Origin(NamedTuple):
     name: str
 
 
-def _address(url: str) -> tuple[_Origin, str]:
-    """Part a URL into its origin and the target of the request there."""
+def address(url: str) -> tuple[_Origin, str]:
+    """Return the origin of a URL and the target of a request there; raises `NoSuchHost` for what is no URL."""
     parts = _URL.fullmatch(url)
     if parts is None:
         # Only what is behind an @: before it stand a name and a password.
@@ -264,10 +276,13 @@ def _whole(response: BaseHTTPResponse) -> Response:
     encoding = (headers.get("content-encoding") or "identity").lower()
     if encoding not in _ENCODINGS:
         raise exceptions.DecodeError(f"answer in the unknown encoding {encoding[:40]!r}")
+    length = headers.get("content-length", "")
+    if length.isdecimal() and (len(length) > _DIGITS or int(length) > MAX_BODY_BYTES):
+        raise _too_long()
     try:
         # What comes is bounded by the stream itself; what it is inflated to, here.
         body = response.read(None if encoding == "identity" else MAX_BODY_BYTES + 1)
-    except ValueError as error:  # http.client, of a chunk of negative size
+    except (ValueError, OverflowError, MemoryError) as error:  # http.client, of a chunk of negative or absurd size
         raise exceptions.ProtocolError("no chunk") from error
     if len(body) > MAX_BODY_BYTES:
         raise _too_long()
@@ -321,6 +336,10 @@ class _Current(threading.local):
 _CURRENT: Final = _Current()
 
 
+def _time_to_connect() -> float:
+    return min(CONNECT_TIMEOUT, _CURRENT.exchange.left())
+
+
 class _Connection(HTTPConnection):
     """A connection of urllib3 that keeps to the deadline of the current exchange and knows when it is used up."""
 
@@ -338,10 +357,16 @@ class _Connection(HTTPConnection):
         exchange.is_reused = exchange.was_sent = (
             super().is_connected
             and not self.has_surplus
+            and not self._is_tls_in_tls
             and 0 <= idle <= MOST_IDLE
             and self._distrusted == exchange.host.distrusted
         )
         return exchange.is_reused
+
+    @property
+    def _is_tls_in_tls(self) -> bool:
+        # What came beyond an answer may lie in urllib3's buffer between the two, where nothing shows it.
+        return isinstance(self.sock, SSLTransport)
 
     def connect(self) -> None:
         """Connect, through a proxy if need be, and by TLS."""
@@ -349,6 +374,16 @@ class _Connection(HTTPConnection):
         self._distrusted = _CURRENT.exchange.host.distrusted
         super().connect()
         _CURRENT.exchange.was_sent = True
+
+    def _tunnel(self) -> None:
+        exchange = _CURRENT.exchange
+        must_end = exchange.must_end
+        exchange.must_end = min(must_end, time.monotonic() + CONNECT_TIMEOUT)
+        try:
+            super()._tunnel()
+        finally:
+            exchange.must_end = must_end
+        self.sock.settimeout(_time_to_connect())  # for TLS
 
     def _new_conn(self) -> socket.socket:
         """Connect to the first address that can be reached; urllib3 would give each of them all of the time."""
@@ -360,8 +395,13 @@ class _Connection(HTTPConnection):
         return self._reached(last)
 
     def _reached(self, address: tuple[str, int]) -> socket.socket:
-        reached = socket.create_connection(address, timeout=min(CONNECT_TIMEOUT, _CURRENT.exchange.left()))
-        reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        reached = socket.create_connection(address, timeout=_time_to_connect())
+        try:
+            reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            reached.settimeout(_time_to_connect())  # for TLS, or for what a proxy is asked
+        except BaseException:
+            reached.close()
+            raise
         return reached
 
     def request(self, *args: Any, **named: Any) -> None:

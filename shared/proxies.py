@@ -86,14 +86,21 @@ def _read(environment: Mapping[str, str], variable: str) -> Proxy | None:
         return None
     parts = _PROXY.fullmatch(value)
     # Without a scheme and a port, any word would be a proxy.
-    if not parts or not (parts["scheme"] or parts["port"]) or int((parts["port"] or ":1")[1:]) not in _PORTS:
-        shown = value.rpartition("@")[2]
+    if not parts or not (parts["scheme"] or parts["port"]) or not _can_be(parts["host"], parts["port"]):
+        # What stands before an @, or behind a colon and is no port, may be a login that was not written as one.
+        shown = re.sub(r":(?!//|\d+/?$)[^:]*", ":***", value.rpartition("@")[2])
         raise DeploymentFault(f"{name}: {shown!r} is not the URL of a proxy: http://host:port or https://host:port")
     url = f"{(parts['scheme'] or 'http').lower()}://{parts['host'].lower()}{parts['port'] or ''}"
     return Proxy(url, unquote(parts["login"]) if parts["login"] else None)
 
 
-_PORTS: Final = range(1, _LAST_PORT + 1)
+def _can_be(host: str, port: str | None) -> bool:
+    if host.startswith("["):
+        try:
+            ip_address(host.strip("[]"))
+        except ValueError:
+            return False
+    return port is None or 0 < int(port[1:]) <= _LAST_PORT
 
 
 def _is_near(host: str) -> bool:
@@ -107,7 +114,7 @@ def _is_near(host: str) -> bool:
 
 def _covers(entry: str, host: str) -> bool:
     """Return whether an entry of NO_PROXY is the host, a domain above it, or a network around it."""
-    name = entry.removeprefix("*").lstrip(".").strip("[]")
+    name = entry.removeprefix("*").strip(".").strip("[]")
     if not name:
         return False
     try:

@@ -8,7 +8,6 @@ import random
 import time
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import SecretStr
@@ -66,9 +65,11 @@ class Clouds:
         self.patience = Patience(now=_now, sleep=time.sleep, uniform=random.uniform)
         check_endpoint_settings(os.environ)
         proxies = read_proxies(os.environ)
-        self._http = _http(settings, proxies)
+        self._http = _http(settings, proxies, "SSL_CERT_FILE")
+        # As in AWS's SDKs, this bundle is for AWS alone.
+        has_own = bool(os.environ.get("AWS_CA_BUNDLE"))
         self.aws = Aws(
-            http=_http_of_aws(settings, proxies) or self._http,
+            http=_http(settings, proxies, "AWS_CA_BUNDLE") if has_own else self._http,
             environment=os.environ,
             patience=self.patience,
             requests_at_once=settings.concurrent_calls,
@@ -97,23 +98,13 @@ class Clouds:
         )
 
 
-def _http(settings: FunctionSettings, proxies: Proxies) -> Http:
-    # OpenSSL reads this variable itself, and without a word trusts nobody if there is no such file.
-    bundle = os.environ.get("SSL_CERT_FILE")
-    if bundle and not Path(bundle).is_file():
-        raise DeploymentFault(f"SSL_CERT_FILE is {bundle!r}, and there is no such file")
-    return Http(connections=settings.concurrent_calls, proxies=proxies)
-
-
-def _http_of_aws(settings: FunctionSettings, proxies: Proxies) -> Http | None:
-    """Make the stack that trusts the authorities of `AWS_CA_BUNDLE` alone, as AWS's SDKs do; for AWS, as theirs."""
-    bundle = os.environ.get("AWS_CA_BUNDLE")
-    if not bundle:
-        return None
+def _http(settings: FunctionSettings, proxies: Proxies, bundle_variable: str) -> Http:
+    """Make a stack that trusts the authorities in the file that this variable names, or else the system's."""
+    bundle = os.environ.get(bundle_variable) or None
     try:
         return Http(connections=settings.concurrent_calls, proxies=proxies, ca_bundle=bundle)
     except OSError as error:
-        raise DeploymentFault(f"AWS_CA_BUNDLE is {bundle!r}, which is no file of certificates: {error}") from error
+        raise DeploymentFault(f"{bundle_variable} is {bundle!r}, which is no file of certificates: {error}") from error
 
 
 def _credentials(settings: FunctionSettings, aws: Aws, http: Http, patience: Patience) -> CredentialSource:

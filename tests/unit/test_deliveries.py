@@ -756,6 +756,14 @@ def test_a_fault_of_the_deployment_is_raised_although_the_visibility_cannot_be_c
         world.deliver(stop("d0"))
 
 
+def test_a_defect_beyond_one_record_gives_all_messages_back_as_soon_as_any_other() -> None:
+    world = World(targets=1, VISIBILITY_TIMEOUT_SECONDS="360")
+    world.aws.error = OverflowError("a defect of ours")
+    with pytest.raises(OverflowError):
+        world.deliver(stop("d0"), "junk")
+    assert hidden(world) == {"m-0": 48, "m-1": 48}
+
+
 def test_the_visibility_is_changed_last_and_takes_no_time_from_publishing() -> None:
     log = io.StringIO()
     world = World(

@@ -94,6 +94,7 @@ def test_the_same_length_said_twice_is_that_length() -> None:
         pytest.param(b"zz\r\ntrue\r\n0\r\n\r\n", id="no number"),
         pytest.param(b"\r\n", id="no size"),
         pytest.param(b"4" * 70_000, id="a size without end"),
+        pytest.param(b"7fffffffffffffff\r\ntrue\r\n0\r\n\r\n", id="a chunk of an absurd size"),
     ],
 )
 def test_chunks_that_cannot_be_are_no_answer(chunks: bytes) -> None:
@@ -101,6 +102,13 @@ def test_chunks_that_cannot_be_are_no_answer(chunks: bytes) -> None:
         serving(answering(CHUNKED + chunks)) as server,
         pytest.raises(NoAnswer),
     ):
+        get(Http(connections=1), server.url)
+
+
+@pytest.mark.parametrize("length", ["99999999999", "9223372036854775807", "1" + "0" * 5000])
+def test_an_answer_of_an_absurd_length_is_no_answer(length: str) -> None:
+    answer = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\ntrue".encode()
+    with serving(answering(answer)) as server, pytest.raises(NoAnswer, match="longer than"):
         get(Http(connections=1), server.url)
 
 
@@ -195,6 +203,28 @@ def test_of_several_addresses_each_is_tried_and_all_within_the_timeout(monkeypat
     with pytest.raises(NoAnswer):
         get(Http(connections=1), "http://many.example/", timeout=7)
     assert given == [3, 3, 1]
+
+
+def test_what_a_slow_connection_took_is_not_given_to_tls_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, given = Told(), list[float | None]()
+    connect = socket.create_connection
+
+    def slow(address: tuple[str, int], timeout: float | None = None) -> socket.socket:
+        clock.now += 1.5
+        return connect(address, timeout=timeout)
+
+    def wrap(_: ssl.SSLContext, sock: socket.socket, **__: object) -> ssl.SSLSocket:
+        given.append(sock.gettimeout())
+        raise TimeoutError("timed out")
+
+    with serving(mute) as server:
+        monkeypatch.setattr(socket, "create_connection", slow)
+        monkeypatch.setattr(ssl.SSLContext, "wrap_socket", wrap)
+        monkeypatch.setattr("shared.http.time.monotonic", clock)
+        with pytest.raises(NoAnswer) as caught:
+            get(Http(connections=1), f"https://127.0.0.1:{server.port}/", timeout=2)
+    assert given == [pytest.approx(0.5)]
+    assert not caught.value.was_sent
 
 
 class Told:

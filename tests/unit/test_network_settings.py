@@ -43,7 +43,10 @@ def clouds() -> Clouds:
         ("HTTPS_PROXY", "foo", "HTTPS_PROXY: 'foo' is not the URL of a proxy"),
         ("AWS_CA_BUNDLE", "/nowhere/ca.pem", "AWS_CA_BUNDLE is '/nowhere/ca.pem', which is no file of certificates"),
         ("AWS_CA_BUNDLE", __file__, f"AWS_CA_BUNDLE is {__file__!r}, which is no file of certificates"),
-        ("SSL_CERT_FILE", "/nowhere/ca.pem", "SSL_CERT_FILE is '/nowhere/ca.pem', and there is no such file"),
+        ("SSL_CERT_FILE", "/nowhere/ca.pem", "SSL_CERT_FILE is '/nowhere/ca.pem', which is no file of certificates"),
+        ("SSL_CERT_FILE", __file__, f"SSL_CERT_FILE is {__file__!r}, which is no file of certificates"),
+        ("AWS_ENDPOINT_URL", "foo", "AWS_ENDPOINT_URL: 'foo' is not the URL of a host"),
+        ("AWS_ENDPOINT_URL_SQS", "https://me:never@a b", "AWS_ENDPOINT_URL_SQS: 'a b' is not the URL of a host"),
         ("AWS_USE_FIPS_ENDPOINT", "1", "AWS_USE_FIPS_ENDPOINT is '1', and should be true or false"),
         ("AWS_USE_DUALSTACK_ENDPOINT", "on", "AWS_USE_DUALSTACK_ENDPOINT is 'on', and should be true or false"),
     ],
@@ -83,7 +86,8 @@ def test_both_clouds_are_reached_through_the_proxy(monkeypatch: pytest.MonkeyPat
     with serving(answering(refusal)) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         both = clouds()
-        both.client("https://huawei.example").request("GET", "/v2/tasks", deadline=clock.deadline())
+        with pytest.raises(DeploymentFault, match="the proxy: Tunnel connection failed: 403"):
+            both.client("https://huawei.example").request("GET", "/v2/tasks", deadline=clock.deadline())
         reported = both.aws.send_messages("https://sqs/q", [], deadline=clock.deadline())
         assert reported == {}
         assert proxy.asked == [["CONNECT huawei.example:443"]]

@@ -6,6 +6,7 @@ import base64
 import select
 import socket
 import ssl
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,6 +64,10 @@ def test_the_variables_are_read_as_curl_reads_them(
         ("http://proxy.example:0", "http://proxy.example:0"),
         ("http://proxy.example:65536", "http://proxy.example:65536"),
         ("http://proxy.example/path", "http://proxy.example/path"),
+        ("http://[1:2]:80", "http://[1:***:80"),
+        ("user:never-shown", "user:***"),
+        ("http://user:never-shown", "http://user:***"),
+        ("http://user:never-shown%40proxy.example:80", "http://user:***:80"),
         ("http://user:never-shown@proxy example:1", "proxy example:1"),  # pragma: allowlist secret
         ("socks5://user:never@shown@proxy.example:1", "proxy.example:1"),  # pragma: allowlist secret
     ],
@@ -179,9 +184,12 @@ def test_a_request_by_https_goes_through_a_tunnel_of_the_proxy_and_keeps_it(sche
         with serving(proxy.talk, trust=tls.server("127.0.0.1") if scheme == "https" else None) as between:
             http = Http(connections=1, proxies=proxies_of(between, LOGIN, scheme), ca_bundle=str(tls.authority))
             bodies = [get(http, f"https://huawei.example/{n}", Authorization="s3cr3t").body for n in (1, 2)]
-    assert bodies == [b"1", bytes(200_000)]
-    assert server.asked == [["GET /1", "GET /2"]]
-    (head,) = proxy.heads
+    assert bodies == [b"1", bytes(200_000) if scheme == "http" else b"1"]
+    # TLS within TLS is not kept: what came beyond an answer could lie between the two, and be taken for the next.
+    is_kept = scheme == "http"
+    assert server.asked == ([["GET /1", "GET /2"]] if is_kept else [["GET /1"], ["GET /2"]])
+    head, *_ = proxy.heads
+    assert len(proxy.heads) == (1 if is_kept else 2)
     assert head.startswith("CONNECT huawei.example:443 HTTP/1.1\r\n")
     login = base64.b64encode("squid:pass@word€".encode()).decode()
     assert f"proxy-authorization: basic {login}\r\n".lower() in head.lower()
@@ -197,15 +205,27 @@ def test_the_server_behind_a_proxy_is_known_by_its_certificate_and_a_stranger_to
         assert server.asked == [[]]
 
 
-@pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "403 Forbidden", "502 Bad Gateway"])
-def test_a_tunnel_that_the_proxy_refuses_is_no_answer_and_nothing_was_sent(status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [
+        ("407 Proxy Authentication Required", NoSuchHost),
+        ("403 Forbidden", NoSuchHost),
+        ("408 Request Timeout", NoAnswer),
+        ("429 Too Many Requests", NoAnswer),
+        ("502 Bad Gateway", NoAnswer),
+    ],
+)
+def test_a_tunnel_that_the_proxy_refuses_is_final_by_its_status_and_nothing_was_sent(
+    status: str, word: type[NoAnswer | NoSuchHost]
+) -> None:
     with serving(answering(whole(b"never asked"))) as server:
         proxy = ConnectProxy(server, says=f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
         with serving(proxy.talk) as between:
             http = Http(connections=1, proxies=proxies_of(between, LOGIN))
-            with pytest.raises(NoAnswer, match=status) as caught:
+            with pytest.raises(word, match=status) as caught:
                 get(http, "https://huawei.example/")
-        assert not caught.value.was_sent
+        assert not isinstance(caught.value, NoAnswer) or not caught.value.was_sent
+        assert "proxy" in str(caught.value)
         assert "word" not in str(caught.value)
     assert server.asked == []
 
@@ -237,12 +257,14 @@ def test_a_proxy_that_says_nothing_is_no_answer_within_the_time_to_connect(monke
     monkeypatch.setattr(our_http, "CONNECT_TIMEOUT", 0.2)
 
     def mute(proxy: Server, _: socket.socket) -> None:
-        proxy.stopping.wait(30)
+        proxy.stopping.wait(60)
 
     with serving(mute) as between:
         http = Http(connections=1, proxies=proxies_of(between))
+        began = time.monotonic()
         with pytest.raises(NoAnswer) as caught:
             get(http, "https://huawei.example/", timeout=60)
+        assert time.monotonic() - began < 30, "not the whole deadline"
     assert not caught.value.was_sent
 
 
