@@ -78,7 +78,7 @@ _EXPIRED: Final = Finding(Verdict.UNFINISHED, error_msg="expired before it could
 _IN_DOUBT: Final = Finding(Verdict.IN_DOUBT, was_asked=False)
 _AGAIN: Final = frozenset({Verdict.UNFINISHED, Verdict.IN_DOUBT})
 
-type _Read = Reading | _NotAsked | None
+type _Reads = list[tuple[Task, Reading | _NotAsked | None]]
 type _Tries = Generator[None, None, dict[str, Finding]]
 """The tries of one call, to be gone through one by one; returns what was found."""
 
@@ -304,32 +304,37 @@ class _Execution:
 
     def _read_once(self, wanted: dict[Task, tuple[str, ...]], states: States) -> None:
         """Read each task once; where the key is not known to be accepted, one at a time, as `_stop_all` sends calls."""
-        reads: dict[Future[_Read], Task] = {}
         waiting = list(wanted)
-        while waiting or reads:
-            ready, others = _parted(waiting, self._may_go_beside_others)
-            probes = self._probes(others, lambda task: task)
-            for task in (*ready, *probes):
-                question = partial(self._service.read, task, wanted[task])
-                reads[self._begin(task, partial(self._ask, task, question))] = task
-            waiting = [task for task in others if task not in probes]
-            done, _ = wait(reads, timeout=0 if waiting else None, return_when=FIRST_COMPLETED)
-            for future in done:
-                task, reading = reads.pop(future), future.result()
+        pending: set[Future[_Reads]] = set()
+        probing: Future[_Reads] | None = None
+        while waiting or pending:
+            ready, waiting = _parted(waiting, self._may_go_beside_others)
+            pending |= {self._begin(task, partial(self._read_each, [task], wanted)) for task in ready}
+            if waiting and (probing is None or probing.done()):
+                probes = self._probes(waiting, lambda task: task)
+                waiting = [task for task in waiting if task not in probes]
+                read = partial(self._read_each, probes, wanted)
+                probing = self._pace.threads.submit(read) if pending else at_once(read)
+                pending.add(probing)
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for task, reading in (each for future in done for each in future.result()):
                 if isinstance(reading, Reading):
                     states[task].update(reading.findings)
-                    more = [partial(self._go_on_reading, task, reading, each) for each in reading.more]
-                    reads |= {self._begin(task, each): task for each in more}
+                    more = (partial(self._go_on_reading, task, reading, each) for each in reading.more)
+                    pending |= {self._begin(task, each) for each in more}
                 elif reading is not None:
                     states[task] = self._late(wanted[task]) | states[task]
 
-    def _begin(self, task: Task, read: Callable[[], _Read]) -> Future[_Read]:
+    def _begin(self, task: Task, read: Callable[[], _Reads]) -> Future[_Reads]:
         return self._pace.threads.submit(read) if self._may_go_beside_others(task) else at_once(read)
 
-    def _go_on_reading(self, task: Task, before: Reading, more: Callable[[Deadline], Reading]) -> _Read:
+    def _read_each(self, tasks: Iterable[Task], wanted: Mapping[Task, tuple[str, ...]]) -> _Reads:
+        return [(task, self._ask(task, partial(self._service.read, task, wanted[task]))) for task in tasks]
+
+    def _go_on_reading(self, task: Task, before: Reading, more: Callable[[Deadline], Reading]) -> _Reads:
         if before.pause is not None and not self._wait(before.pause, before.findings.values()):
-            return _NotAsked.NO_TURN
-        return self._ask(task, more)
+            return [(task, _NotAsked.NO_TURN)]
+        return [(task, self._ask(task, more))]
 
     def _late(self, targets: Iterable[str]) -> dict[str, Finding]:
         """Say that there was no time to ask; what Huawei still wants to be left alone for goes along."""

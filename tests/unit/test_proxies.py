@@ -65,9 +65,9 @@ def test_the_variables_are_read_as_curl_reads_them(
         ("http://proxy.example:65536", "http://proxy.example:65536"),
         ("http://proxy.example/path", "http://proxy.example/path"),
         ("http://[1:2]:80", "http://[1:***:80"),
-        ("user:never-shown", "user:***"),
-        ("http://user:never-shown", "http://user:***"),
-        ("http://user:never-shown%40proxy.example:80", "http://user:***:80"),
+        ("user:never-shown", "user:***"),  # pragma: allowlist secret
+        ("http://user:never-shown", "http://user:***"),  # pragma: allowlist secret
+        ("http://user:never-shown%40proxy.example:80", "http://user:***:80"),  # pragma: allowlist secret
         ("http://user:never-shown@proxy example:1", "proxy example:1"),  # pragma: allowlist secret
         ("socks5://user:never@shown@proxy.example:1", "proxy.example:1"),  # pragma: allowlist secret
     ],
