@@ -452,8 +452,8 @@ MUTANTS: Final = (
     Mutant(
         "redelivery: a fault of the deployment leaves the queue's own time-out",
         "shared/deliveries.py",
-        "        self._redeliver_soon(",
-        "        if not fault: self._redeliver_soon(",
+        "        self._redeliver_soon([each for each in messages if",
+        "        if not faults: self._redeliver_soon([each for each in messages if",
         (*DELIVERIES, "tests/unit/test_redelivery.py"),
     ),
     Mutant(
@@ -494,8 +494,8 @@ MUTANTS: Final = (
     Mutant(
         "a key is not locked: eight reads before the first answer",
         "shared/execution.py",
-        "        if self._service.trust(task) is Trust.ACCEPTED:\n            return self._pace",
-        "        if True:\n            return self._pace",
+        "ready, waiting = _parted(waiting, self._may_go_beside_others)",
+        "ready, waiting = waiting, []",
         EXECUTION,
     ),
     Mutant(
@@ -955,8 +955,8 @@ MUTANTS: Final = (
     Mutant(
         "11 http: each address of a host gets all of the time",
         "shared/http.py",
-        "timeout=min(CONNECT_TIMEOUT, _CURRENT.exchange.left())",
-        "timeout=CONNECT_TIMEOUT",
+        "socket.create_connection(address, timeout=_time_to_connect())",
+        "socket.create_connection(address, timeout=CONNECT_TIMEOUT)",
         HTTP,
     ),
     Mutant(
@@ -1060,7 +1060,7 @@ MUTANTS: Final = (
     Mutant(
         "13 C2: AWS_CA_BUNDLE is ignored",
         "shared/wiring/clouds.py",
-        "http=_http_of_aws(settings, proxies) or self._http",
+        'http=_http(settings, proxies, "AWS_CA_BUNDLE") if has_own else self._http',
         "http=self._http",
         NETWORK,
     ),
@@ -1327,7 +1327,7 @@ MUTANTS: Final = (
     Mutant(
         "19 scopes: one refused project ends the calls to all",
         "shared/execution.py",
-        "if task.scope in self._faults:",
+        "if task.scope in self._faults or task in self._faults:",
         "if self._faults:",
         HARD_ANSWERS,
     ),
@@ -1339,9 +1339,9 @@ MUTANTS: Final = (
         HARD_ANSWERS,
     ),
     Mutant(
-        "19 scopes: who refused before is asked first again",
+        "19 scopes: where the key was refused before is asked first again",
         "shared/execution.py",
-        "return sorted(first.values(), key=lambda each: self._service.trust(each.call.task) is Trust.REFUSED)",
+        "return sorted(first.values(), key=lambda each: self._service.trust(task_of(each)) is Trust.REFUSED)",
         "return list(first.values())",
         HARD_ANSWERS,
     ),
@@ -1362,8 +1362,8 @@ MUTANTS: Final = (
     Mutant(
         "20 attempts: what there was no time to send counts as tried",
         "shared/huawei/client.py",
-        "was_asked=not isinstance(error, NoTimeLeft)",
-        "was_asked=True",
+        "was_asked = not isinstance(error, NoTimeLeft)",
+        "was_asked = True",
         HARD_ANSWERS,
     ),
     Mutant(
@@ -1407,6 +1407,97 @@ MUTANTS: Final = (
         "sent_before = {task_of(command) for command in repeated}",
         "sent_before: set[Task] = set()",
         IN_DOUBT,
+    ),
+    Mutant(
+        "19 scopes: a request without an answer counts as one that accepted the key",
+        "shared/execution.py",
+        "if any(finding.was_answered for finding in findings):",
+        "if True:",
+        EXECUTION,
+    ),
+    Mutant(
+        "19 scopes: an odd answer about one task ends the calls to its project",
+        "shared/execution.py",
+        "if isinstance(fault, ForeignAnswer):",
+        "if False:",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "19 scopes: a call is split to its end before the others are asked",
+        "shared/execution.py",
+        "            yield  # the answer verified the key, so the rest may go beside other calls\n",
+        "",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "19 scopes: a call in a warm process is tried to its end before the others",
+        "shared/execution.py",
+        "        for each in sendings:\n            each.try_once()",
+        "        for each in sendings:\n            while not each.is_over:\n                each.try_once()",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "20 attempts: what is left of a repeat is a first attempt",
+        "shared/settlement.py",
+        "max(command.attempt + (not is_in_turn), 1 + is_repeat)",
+        "command.attempt + (not is_in_turn)",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "20 attempts: a late repeat that could not be read ends as given up",
+        "shared/settlement.py",
+        "target in states and states[target].was_asked for target",
+        "target in states for target",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "21 in doubt: a look for which there was no time counts as a try",
+        "shared/findings.py",
+        "return replace(state, was_asked=state.was_asked or unclear.was_asked)",
+        "return replace(state, was_asked=True)",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "21 in doubt: a refused read refuses the stop",
+        "shared/findings.py",
+        "case Verdict.REFUSED if unclear.verdict is not Verdict.UNCLEAR:",
+        "case Verdict.REFUSED if unclear.verdict is Verdict.CALL_REFUSED:",
+        HARD_ANSWERS,
+    ),
+    Mutant(
+        "11 http: an answer of any length is read",
+        "shared/http.py",
+        "if length.isdecimal() and (len(length) > _DIGITS or int(length) > MAX_BODY_BYTES):",
+        "if False:",
+        HTTP,
+    ),
+    Mutant(
+        "11 http: TLS has the time that connecting took once more",
+        "shared/http.py",
+        "            reached.settimeout(_time_to_connect())  # for TLS, or for what a proxy is asked\n",
+        "",
+        HTTP,
+    ),
+    Mutant(
+        "13 C2: a proxy that refuses a tunnel is asked again and again",
+        "shared/http.py",
+        "4(?!08|29)",
+        "9(?!08|29)",
+        ("tests/unit/test_proxies.py",),
+    ),
+    Mutant(
+        "13 C2: TLS within TLS is kept",
+        "shared/http.py",
+        "            and not self._is_tls_in_tls\n",
+        "",
+        ("tests/unit/test_proxies.py",),
+    ),
+    Mutant(
+        "redelivery: a defect beyond one record leaves the messages hidden",
+        "shared/deliveries.py",
+        "            self._redeliver_soon(messages, deadline=deadline)\n            raise",
+        "            raise",
+        DELIVERIES,
     ),
 )
 
