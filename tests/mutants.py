@@ -492,13 +492,6 @@ MUTANTS: Final = (
         TEMPLATE,
     ),
     Mutant(
-        "a key is not locked: eight reads before the first answer",
-        "shared/execution.py",
-        "ready, waiting = _parted(waiting, self._may_go_beside_others)",
-        "ready, waiting = waiting, []",
-        EXECUTION,
-    ),
-    Mutant(
         "a key is not locked: the calls go on after a refusal",
         "shared/execution.py",
         "self._faults.setdefault(task.scope, fault)",
@@ -1163,7 +1156,7 @@ MUTANTS: Final = (
         ("tests/unit/test_inquiry.py",),
     ),
     Mutant(
-        "a key is not locked: all calls of a list before the first answer",
+        "a key is not locked: all calls and reads before the first answer",
         "shared/execution.py",
         "return self._service.trust(task) is Trust.ACCEPTED or self._is_halted(task)",
         "return True",
