@@ -412,7 +412,7 @@ def _one_by_one[X, Y](work: Callable[[X], Y], items: Iterable[X]) -> Iterator[tu
 
 
 class _Queue(deque[Sequence[_Sending]]):
-    """Work to be taken from the front by whoever iterates, while more is appended at the end."""
+    """Work that an iteration takes from the front while more is appended at the end."""
 
     def __iter__(self) -> Iterator[Sequence[_Sending]]:
         return self

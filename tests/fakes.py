@@ -250,7 +250,7 @@ def response(body: Any = None, status: int = 200, **headers: str) -> Response:
 
 
 def stop_of(task: Task, targets: tuple[str, ...], *, expires_at: datetime = NOW, look_first: bool = False) -> Stop:
-    """Give a call whose targets all expire at once."""
+    """Return a call whose targets all expire at once."""
     return Stop(task, targets, (expires_at,) * len(targets), look_first)
 
 

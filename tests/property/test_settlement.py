@@ -172,7 +172,7 @@ def test_an_expired_command_says_that_nothing_was_sent_and_an_expired_remainder_
 
 @st.composite
 def left_over(draw: st.DrawFn) -> tuple[Command, Settlement]:
-    """A command settled in each of the ways in which something of it may go on or be set aside."""
+    """A command settled in each of the ways in which something of it may be requeued or dead-lettered."""
     command = draw(commands().filter(lambda each: not each.dry_run))
     match draw(st.sampled_from(["in time", "late", "expired"])):
         case "in time":
