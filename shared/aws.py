@@ -154,14 +154,18 @@ class Message(NamedTuple):
 
 
 class AwsUnavailable(Exception):
-    """Only passing faults (throttles, 5xx, no answer) until the tries or the time ran out; try again later."""
+    """Only transient errors (throttles, 5xx, no answer) until the tries or the time ran out; try again later.
 
-    def __init__(self, *, service: str, operation: str, code: str, message: str) -> None:
+    `in_doubt`: whether the last request may have been carried out all the same.
+    """
+
+    def __init__(self, *, service: str, operation: str, code: str, message: str, in_doubt: bool = False) -> None:
         super().__init__(f"{service} {operation}: {code}: {message}")
         self.service = service
         self.operation = operation
         self.code = code
         self.message = message
+        self.in_doubt = in_doubt
 
 
 class AwsRefused(Exception):
@@ -176,11 +180,15 @@ class AwsRefused(Exception):
 
 
 class Failure(NamedTuple):
-    """Why one entry of a batch was not taken; a `passing` one is sent again."""
+    """Why one entry of a batch was not taken; a `passing` one is sent again.
+
+    `in_doubt`: it may have been taken all the same, since an answer to it was lost.
+    """
 
     code: str
     message: str
     passing: bool
+    in_doubt: bool = False
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
@@ -228,13 +236,16 @@ class Aws:
             ]
             return failed_events(batch, self._once(EVENTBRIDGE, "PutEvents", {"Entries": entries}, deadline))
 
-        return self._deliver([event_size(event) for event in events], EVENTS_BYTES_PER_BATCH, send, deadline)
+        failed = self._deliver([event_size(event) for event in events], EVENTS_BYTES_PER_BATCH, send, deadline)
+        return {position: str(failure) for position, failure in failed.items()}
 
-    def send_messages(self, queue_url: str, messages: Sequence[Message], *, deadline: Deadline) -> Mapping[int, str]:
+    def send_messages(
+        self, queue_url: str, messages: Sequence[Message], *, deadline: Deadline
+    ) -> Mapping[int, Failure]:
         """Send `messages` to a queue of this region, in as few requests as may be.
 
-        Gives the position of each message that could not be sent, with "code: message"; `{}` when all are on
-        the queue. Raises `AwsRefused`.
+        Return the position of each message that could not be sent, with the reason; `{}` when all are on the queue.
+        Raises `AwsRefused` if none was sent, nor may have been.
         """
 
         def send(batch: Sequence[int]) -> Mapping[int, Failure]:
@@ -276,7 +287,8 @@ class Aws:
             payload = {"QueueUrl": queue_url, "Entries": entries}
             return failed_messages(batch, self._once(SQS, "ChangeMessageVisibilityBatch", payload, deadline))
 
-        return self._deliver([0] * len(timeouts), MESSAGES_BYTES_PER_BATCH, send, deadline)
+        failed = self._deliver([0] * len(timeouts), MESSAGES_BYTES_PER_BATCH, send, deadline)
+        return {position: str(failure) for position, failure in failed.items()}
 
     def secret_string(self, secret_id: str, *, deadline: Deadline) -> str:
         """Give the text of the Secrets Manager secret `secret_id` (a name or an ARN).
@@ -329,35 +341,38 @@ class Aws:
         limit: int,
         send: Callable[[Sequence[int]], Mapping[int, Failure]],
         deadline: Deadline,
-    ) -> dict[int, str]:
+    ) -> dict[int, Failure]:
         """Send the entries in batches, some at a time, until each is taken, refused for good, or out of tries or time.
 
         One try is one pass over all that waits, so that a batch in trouble does not hold up the others and
-        what is left of several batches is packed together.
+        what is left of several batches is packed together. Raises `AwsRefused` if none was taken, nor may have been:
+        of a refusal in between, the caller still has to know what was sent.
         """
         failed = {
-            position: f"TooLarge: {size} bytes where {limit} are allowed"
+            position: Failure("TooLarge", f"{size} bytes where {limit} are allowed", passing=False)
             for position, size in enumerate(sizes)
             if size > limit
         }
-        waiting = {position: "NoTimeLeft: not sent" for position in range(len(sizes)) if position not in failed}
+        waiting = {position: _NOT_SENT for position in range(len(sizes)) if position not in failed}
+        refusals: list[AwsRefused] = []
 
         def send_all_that_waits() -> None:
-            batches = list(pack(list(waiting), sizes, limit))
-            for answers in self._threads.each(partial(_in_time, send, deadline), batches):
+            batches = list(pack(sorted(waiting), sizes, limit))
+            for answers in self._threads.each(partial(_in_time, send, deadline, refusals), batches):
                 for position, failure in answers.items():
-                    if failure and failure.passing:
-                        waiting[position] = str(failure)
-                        continue
-                    del waiting[position]
+                    before = waiting.pop(position)
                     if failure:
-                        failed[position] = str(failure)
+                        rest = waiting if failure.passing else failed
+                        rest[position] = failure._replace(in_doubt=failure.in_doubt or before.in_doubt)
 
         for longest in pauses():
             send_all_that_waits()
             if not waiting or not self._patience.wait(longest, deadline):
                 break
-        return dict(sorted((failed | waiting).items()))
+        failed |= waiting
+        if refusals and len(failed) == len(sizes) and not any(failure.in_doubt for failure in failed.values()):
+            raise refusals[0]
+        return dict(sorted(failed.items()))
 
     def _once(
         self, service: Service | QueryService, operation: str, payload: Mapping[str, Any], deadline: Deadline
@@ -402,22 +417,33 @@ class Aws:
         try:
             return self._http.send("POST", url, headers=headers, body=body, timeout=timeout)
         except NoAnswer as error:
-            raise _unavailable(service, operation, "NoAnswer", str(error)) from error
+            raise _unavailable(service, operation, "NoAnswer", str(error), in_doubt=error.was_sent) from error
         except NoSuchHost as error:
             raise _refused(service, operation, "NoSuchHost", str(error)) from error
 
 
 def _in_time(
-    send: Callable[[Sequence[int]], Mapping[int, Failure]], deadline: Deadline, batch: Sequence[int]
+    send: Callable[[Sequence[int]], Mapping[int, Failure]],
+    deadline: Deadline,
+    refusals: list[AwsRefused],
+    batch: Sequence[int],
 ) -> Mapping[int, Failure | None]:
-    """Send a batch and give what became of each entry; of none when there is no time left."""
+    """Send a batch and return what became of each entry; of none when there is no time left.
+
+    A refusal is added to `refusals`, and ends what has not been sent.
+    """
     if not deadline.remaining():
         return {}
-    try:
-        failures = send(batch)
-    except AwsUnavailable as fault:
-        return dict.fromkeys(batch, Failure(fault.code, fault.message, passing=True))
-    return {position: failures.get(position) for position in batch}
+    if not refusals:
+        try:
+            failures = send(batch)
+        except AwsUnavailable as error:
+            return dict.fromkeys(batch, Failure(error.code, error.message, passing=True, in_doubt=error.in_doubt))
+        except AwsRefused as refusal:
+            refusals.append(refusal)
+        else:
+            return {position: failures.get(position) for position in batch}
+    return dict.fromkeys(batch, Failure(refusals[0].code, refusals[0].message, passing=False))
 
 
 def pack(positions: Sequence[int], sizes: Sequence[int], limit: int) -> Iterator[list[int]]:
@@ -497,7 +523,8 @@ def failed_messages(batch: Sequence[int], answer: Mapping[str, Any]) -> dict[int
     return failures
 
 
-_UNANSWERED: Final = Failure("NoResult", "the answer says nothing about this entry", passing=True)
+_UNANSWERED: Final = Failure("NoResult", "the answer says nothing about this entry", passing=True, in_doubt=True)
+_NOT_SENT: Final = Failure("NoTimeLeft", "not sent", passing=True)
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:
@@ -604,7 +631,8 @@ def _answer(
         or response.status == HTTPStatus.TOO_MANY_REQUESTS
         or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
     ):
-        raise _unavailable(service, operation, code, message)
+        is_server_error = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        raise _unavailable(service, operation, code, message, in_doubt=is_server_error)
     raise _refused(service, operation, code, message)
 
 
@@ -618,8 +646,12 @@ def _error(service: Service | QueryService, response: Response) -> tuple[str, st
     return code, str(body.get("message") or body.get("Message") or f"status {response.status}")
 
 
-def _unavailable(service: Service | QueryService, operation: str, code: str, message: str) -> AwsUnavailable:
-    return AwsUnavailable(service=service.service_id, operation=operation, code=code, message=message)
+def _unavailable(
+    service: Service | QueryService, operation: str, code: str, message: str, *, in_doubt: bool = False
+) -> AwsUnavailable:
+    return AwsUnavailable(
+        service=service.service_id, operation=operation, code=code, message=message, in_doubt=in_doubt
+    )
 
 
 def _refused(service: Service | QueryService, operation: str, code: str, message: str) -> AwsRefused:

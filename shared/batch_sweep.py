@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from shared.errors import HuaweiUnavailable
 from shared.planning import BatchTask
-from shared.staleness import Age, Found, RunningTask, read_huawei_time
-from shared.sweeps import Commands, SweepBatchTasks, SweepCommand, stop_running_targets
+from shared.staleness import Age, Found, RunningTask, is_protected, read_huawei_time
+from shared.sweeps import Claimed, Commands, SweepBatchTasks, SweepCommand, stop_running_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import timedelta
 
-    from shared.huawei.task_lists import BatchTaskLists, ListedBatchTask, Listing
+    from shared.deadline import Deadline
+    from shared.huawei.task_lists import BatchTaskLists, ListedBatchTask, RunningTargets
     from shared.inquiry import Inquiry
     from shared.patience import Patience
 
@@ -30,14 +32,14 @@ class BatchSweep:
         sweep: SweepBatchTasks,
         *,
         region: str,
-        in_force: timedelta,
+        valid_for: timedelta,
         lists: BatchTaskLists,
         inquiry: Inquiry,
         patience: Patience,
     ) -> None:
         self._sweep = sweep
         self._region = region
-        self._in_force = in_force
+        self._valid_for = valid_for
         self._lists = lists
         self._inquiry = inquiry
         self._patience = patience
@@ -60,32 +62,41 @@ class BatchSweep:
         )
 
     def commands(self, stale: Iterable[tuple[RunningTask, Age]]) -> Commands:
-        """Give the commands that stop what runs of these by a last look.
+        """Return the commands that stop what runs of these by a last look.
 
         What a long list keeps us from reading today must not keep the others from being stopped. Raises
         `DeploymentFault`.
         """
         aged = list(stale)
-        expires_at = self._patience.now() + self._in_force
-        named = self._inquiry.each(self._running_targets, [task for task, _ in aged])
+        expires_at = self._patience.now() + self._valid_for
+        looks = self._inquiry.each(self._running_targets, [task for task, _ in aged])
+        running = [
+            (replace(task, task_name=look.task_name), age, look)
+            for (task, age), look in zip(aged, looks, strict=True)
+            if look is not None and (look.targets or look.skipped)
+        ]
+        protected = frozenset(task.task_id for task, _, _ in running if is_protected(task, self._sweep.protect))
         return Commands(
             to_send=tuple(
                 command
-                for (task, age), targets in zip(aged, named, strict=True)
-                if targets is not None
-                for command in stop_running_targets(self._sweep, task, age, targets.entries, expires_at=expires_at)
+                for task, age, look in running
+                # A name that cannot be read may be one that is protected.
+                if task.task_name is not None and task.task_id not in protected
+                for command in stop_running_targets(self._sweep, task, age, look.targets, expires_at=expires_at)
             ),
-            missed=named.count(None),
-            cut=sum(targets is not None and targets.skipped > 0 for targets in named),
+            missed=looks.count(None),
+            cut=sum(look.skipped > 0 or look.task_name is None for _, _, look in running),
+            protected=protected,
         )
 
-    def before_sending(self, commands: Iterable[SweepCommand]) -> None:
+    def claim(self, commands: Sequence[SweepCommand]) -> Claimed:
+        """Return all of these: a target that two sweeps stop at once is stopped once."""
+        return Claimed(tuple(commands), failures=())
+
+    def release(self, commands: Iterable[SweepCommand], *, deadline: Deadline) -> None:
         """Nothing is kept of these."""
 
-    def not_sent(self, commands: Iterable[SweepCommand]) -> None:
-        """Nothing is kept of these."""
-
-    def _running_targets(self, task: RunningTask) -> Listing[str] | None:
+    def _running_targets(self, task: RunningTask) -> RunningTargets | None:
         where = BatchTask(self._sweep.project_id, self._sweep.instance_id, task.task_id)
         try:
             return self._lists.running_targets(where, self._inquiry.ask)
@@ -93,13 +104,14 @@ class BatchSweep:
             return None
 
     def _age(self, task: ListedBatchTask) -> Age | None:
-        """Give the age by the later of creation and schedule; a task that is scheduled for later has not begun."""
+        """Return the age by the later of creation and schedule; a task that is scheduled for later has not begun."""
         created = read_huawei_time(task.create_time, region=self._region)
-        if created is None:
+        if created is None or task.moment is None:
             return None
         if task.schedule_time is None:
-            return Age(created, "create_time")
+            return Age(created, "create_time", task.moment.behind)
         scheduled = read_huawei_time(task.schedule_time, region=self._region)
         if scheduled is None:
             return None
-        return Age(scheduled, "schedule_time") if scheduled > created else Age(created, "create_time")
+        evidence = "schedule_time" if scheduled > created else "create_time"
+        return Age(max(scheduled, created), evidence, task.moment.behind)

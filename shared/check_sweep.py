@@ -2,42 +2,38 @@
 
 The list does not say what runs, so the state of every task is read. It does not say since when either; the sources for
 that are, best first, the running jobs of the task (`job`), a record of a check that has begun and not ended
-(`check_record`), and when a sweep first saw the run (`sighting`).
+(`check_record`), and when a sweep first saw the run (`sighting`; `shared.sightings` states the rule).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from shared.errors import HuaweiUnavailable
+from shared.aws import AwsUnavailable
+from shared.errors import DeploymentFault, HuaweiUnavailable
 from shared.findings import Finding, Verdict
-from shared.planning import CheckTask
-from shared.sightings import Sighting
-from shared.staleness import Age, Found, RunningTask, read_huawei_time
-from shared.sweeps import Commands, SweepCheckTasks, SweepCommand, stop_check
+from shared.huawei.codearts_check import Progress
+from shared.sightings import Item, Sighting
+from shared.staleness import Age, Found, RunningTask, is_protected, read_huawei_time
+from shared.sweeps import Claimed, Commands, SweepCheckTasks, SweepCommand, stop_check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from shared.deadline import Deadline
-    from shared.execution import Service
     from shared.huawei.task_lists import CheckTaskLists, ListedCheckTask
     from shared.inquiry import Inquiry
     from shared.patience import Patience
     from shared.sightings import Memory
+    from shared.staleness import Moment
 
+ROUNDS: Final = 5
+"""How often a sweep looks at a task anew because another sweep has written its item meanwhile."""
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What a look at a running task shows: its age, if CodeArts tells that, or else what its run can be known by.
-
-    `known_by`: as `Sighting.run` and `Sighting.percent`; `None` if nothing would tell this run from the next.
-    """
-
-    age: Age | None
-    known_by: tuple[str, int] | None
+LONGEST_STOP: Final = timedelta(minutes=1)
+"""How long a stop may still act that was sent to Huawei just before its command expired."""
 
 
 class CheckSweep:
@@ -48,26 +44,28 @@ class CheckSweep:
         sweep: SweepCheckTasks,
         *,
         region: str,
-        in_force: timedelta,
+        valid_for: timedelta,
         lists: CheckTaskLists,
-        progress: Service,
         memory: Memory,
+        new_version: Callable[[], str],
         inquiry: Inquiry,
         patience: Patience,
         until: Deadline,
     ) -> None:
         self._sweep = sweep
         self._region = region
-        self._in_force = in_force
+        self._valid_for = valid_for
         self._lists = lists
-        self._progress = progress
         self._memory = memory
+        self._new_version = new_version
         self._inquiry = inquiry
         self._patience = patience
         self._until = until
-        self._seen: dict[str, Sighting] = {}
         self._listed: dict[str, ListedCheckTask] = {}
-        self._last_checks: dict[str, str] = {}
+        self._listed_again: dict[str, ListedCheckTask] = {}
+        self._items: dict[str, Item] = {}
+        self._percents: dict[str, int] = {}
+        self._claims: dict[str, Item] = {}
 
     def find(self) -> Found:
         """List the tasks, and find out which run and since when.
@@ -76,157 +74,238 @@ class CheckSweep:
         """
         listing = self._lists.tasks(self._sweep.project_id, self._inquiry.ask)
         self._listed = {task.task_id: task for task in listing.entries}
-        self._seen = self._memory.of_project(self._sweep.project_id, deadline=self._until)
+        self._read_items()
         states = self._inquiry.each(self._state, listing.entries)
-        if states and set(states) == {Verdict.UNFINISHED}:
+        if states and all(state.finding.verdict is Verdict.UNFINISHED for state in states):
             raise HuaweiUnavailable("CodeArts Check told the state of not one task")
-        may_run = []
-        for task, state in zip(listing.entries, states, strict=True):
-            if state in _MAY_RUN:
-                may_run.append((task, state))
-            else:
-                self._forget(task.task_id)
+        # The versions are read after the states, so what another sweep has written meanwhile is contradicted as well.
+        self._read_items()
+        read = list(zip(listing.entries, states, strict=True))
+        self._refute_all(task.task_id for task, state in read if not _may_run(state))
+        may_run = [(task, state) for task, state in read if _may_run(state)]
         if may_run:
             # What was read to run may have begun after its `last_check_time` was listed, and even be another run than
             # the one listed. If the list still says the same now, no run began or ended before that read.
             self._list_again()
         running = self._inquiry.each(self._running_task, may_run)
+        missed = sum(is_missed for _, is_missed in running)
+        if missed and not self._until.remaining():
+            raise HuaweiUnavailable(f"no time was left to find out since when {missed} checks run")
         return Found(
             running=tuple(task for task, _ in running),
             listed=len(listing.entries) + listing.skipped,
             unreadable=listing.skipped,
-            missed=sum(is_missed for _, is_missed in running),
+            missed=missed,
         )
 
     def commands(self, stale: Iterable[tuple[RunningTask, Age]]) -> Commands:
-        """Give the commands that stop those of these whose run, by a last look, is still the one that was aged.
+        """Return the commands that stop those of these whose run, by a last look, is still the one that was aged.
 
-        Minutes may have passed since a task was read, in which its run may have ended and the next one begun. What the
-        last look finds ended, or of another age, needs no command. Raises `HuaweiUnavailable` if the list cannot be
-        read again, and `DeploymentFault`.
+        Minutes may have passed since a task was read, in which its run may have ended and the next one begun, or its
+        name may have become one that a pattern protects. Raises `HuaweiUnavailable` if the list cannot be read again,
+        `AwsUnavailable` if the table cannot, and `DeploymentFault`.
         """
-        aged = list(stale)
-        expires_at = self._patience.now() + self._in_force
-        states = self._inquiry.each(self._state, [self._listed[task.task_id] for task, _ in aged])
-        running = [each for each, state in zip(aged, states, strict=True) if state is Verdict.RUNS]
+        ages = {task.task_id: age for task, age in stale}
+        expires_at = self._patience.now() + self._valid_for
+        tasks = [self._listed[task_id] for task_id in ages]
+        states = self._inquiry.each(self._state, tasks)
+        running = [
+            (task, state) for task, state in zip(tasks, states, strict=True) if state.finding.verdict is Verdict.RUNS
+        ]
         if running:
             self._list_again()
-        same = self._inquiry.each(self._is_still_as_old, running)
+            self._read_items()
+        looks = self._inquiry.each(self._running_task, running)
+        now = self._patience.now()
+        # The name of a task that is not listed again, or not in a way that can be read, may be one that is protected.
+        named = [task for task, _ in looks if task.task_id in self._listed_again]
+        protected = frozenset(task.task_id for task in named if is_protected(task, self._sweep.protect))
         return Commands(
             to_send=tuple(
-                stop_check(self._sweep, task, age, expires_at=expires_at)
-                for (task, age), is_same in zip(running, same, strict=True)
-                if is_same
+                stop_check(self._sweep, task, task.age, expires_at=expires_at)
+                for task in named
+                if task.task_id not in protected
+                and task.age is not None
+                and task.age.is_of_same_run(ages[task.task_id])
+                and now - task.age.latest_start >= self._sweep.older_than
             ),
-            missed=states.count(Verdict.UNFINISHED) + same.count(None),
-            cut=0,
+            missed=sum(state.finding.verdict is Verdict.UNFINISHED for state in states)
+            + sum(is_missed for _, is_missed in looks),
+            cut=len(looks) - len(named),
+            protected=protected,
         )
 
-    def before_sending(self, commands: Iterable[SweepCommand]) -> None:
-        """Forget when these were first seen.
+    def claim(self, commands: Sequence[SweepCommand]) -> Claimed:
+        """Claim the items of these, and return which this sweep may send: no other sweep has been there since the look.
 
-        Should somebody start one again once it is stopped, and `last_check_time` not tell the two runs apart, then the
-        new run must not be taken for the old one. Before, and not after: what may go wrong in between then only means
-        that we wait longer.
+        The claim comes before the stop is sent, and holds until it has expired. Should somebody start the task again
+        once it is stopped, the new run must not be taken for the old one; and what may go wrong in between only means
+        that the sweep after it waits longer.
         """
-        self._inquiry.each(self._forget, [command.task_id for command in commands])
+        answers = self._inquiry.each(self._claim, commands)
+        return Claimed(
+            commands=tuple(command for command, answer in zip(commands, answers, strict=True) if answer is True),
+            failures=tuple(answer for answer in answers if isinstance(answer, Exception)),
+        )
 
-    def not_sent(self, commands: Iterable[SweepCommand]) -> None:
-        """Remember again when these were first seen."""
-        for command in commands:
-            if sighting := self._seen.get(command.task_id):
-                self._memory.remember(self._sweep.project_id, command.task_id, sighting, deadline=self._until)
+    def release(self, commands: Iterable[SweepCommand], *, deadline: Deadline) -> None:
+        """Put back the sightings of these, which surely were not sent; raises `AwsUnavailable`, `DeploymentFault`."""
+
+        def put_back(task_id: str) -> None:
+            claim = self._claims[task_id]
+            before = None if claim.sighting is None else Item(self._new_version(), claim.sighting)
+            # Refused if another look has contradicted the sighting since, or if the claim never got there.
+            self._memory.swap(self._sweep.project_id, task_id, claim, before, deadline=deadline)
+
+        self._all_of(put_back, [command.task_id for command in commands if command.task_id in self._claims])
+
+    def _claim(self, command: SweepCommand) -> bool | AwsUnavailable | DeploymentFault:
+        held = self._items.get(command.task_id)
+        if held is not None and held.is_claimed(self._patience.now()):
+            return False
+        sighting = None if held is None else held.evidence
+        claim = Item(self._new_version(), sighting, claimed_until=command.expires_at + LONGEST_STOP)
+        self._claims[command.task_id] = claim
+        try:
+            return self._swap(command.task_id, held, claim)
+        except (AwsUnavailable, DeploymentFault) as error:
+            return error
 
     def _list_again(self) -> None:
         again = self._lists.tasks(self._sweep.project_id, self._inquiry.ask)
-        self._last_checks = {task.task_id: _last_check_of(task) for task in again.entries}
+        self._listed_again = {task.task_id: task for task in again.entries}
 
-    def _state(self, task: ListedCheckTask) -> Verdict:
-        """Read what a task does; `UNFINISHED` if it cannot be found out of this one."""
-
-        def question(deadline: Deadline) -> Finding:
-            return self._progress.read(CheckTask(task.task_id), (task.task_id,), deadline).findings[task.task_id]
-
+    def _state(self, task: ListedCheckTask) -> Progress:
+        """Read what a task does; `UNFINISHED` if that cannot be found out of this one."""
         try:
-            return self._inquiry.ask(question).verdict
-        except HuaweiUnavailable:
+            return self._progress(task.task_id)
+        except HuaweiUnavailable as error:
             if not self._until.remaining():
                 raise
-            return Verdict.UNFINISHED
+            return Progress(Finding(Verdict.UNFINISHED, error_msg=str(error)), percent=None, moment=None)
 
-    def _running_task(self, read: tuple[ListedCheckTask, Verdict]) -> tuple[RunningTask, bool]:
-        """Give the task, and whether CodeArts could not be asked about it."""
+    def _progress(self, task_id: str) -> Progress:
+        """Read what a task does, and take its sighting away if that shows that the run seen then is over."""
+        progress = self._lists.progress(task_id, self._inquiry.ask)
+        if _may_run(progress) and progress.finding.verdict is not Verdict.RUNS:
+            return progress  # it says nothing
+        item = self._items.get(task_id)
+        farthest = max(self._percents.pop(task_id, 0), item.evidence.percent if item and item.evidence else 0)
+        if progress.percent is None or progress.percent < farthest:
+            self._refute(task_id)
+        if progress.percent is not None:
+            self._percents[task_id] = progress.percent
+        return progress
+
+    def _running_task(self, read: tuple[ListedCheckTask, Progress]) -> tuple[RunningTask, bool]:
+        """Return a task that was read to run, or that may, and whether CodeArts could not be asked about it."""
         task, state = read
-        # What could not be read may run: it is told of as of unknown age, and left alone.
-        if state is not Verdict.RUNS:
-            return RunningTask(task.task_id, task.task_name, None), state is Verdict.UNFINISHED
-        try:
-            return RunningTask(task.task_id, task.task_name, self._age(task)), False
-        except HuaweiUnavailable:
-            if not self._until.remaining():
-                raise
-            return RunningTask(task.task_id, task.task_name, None), True
-
-    def _is_still_as_old(self, aged: tuple[RunningTask, Age]) -> bool | None:
-        """Say whether another look shows the same age; `None` if it could not be had."""
-        task, age = aged
-        try:
-            return self._aged(task.task_id, self._look(self._listed[task.task_id])) == age
-        except HuaweiUnavailable:
-            return None
+        newest = self._listed_again.get(task.task_id, task)
+        # What could not be read may run: it counts as of unknown age, and is left alone.
+        age, is_missed = None, state.finding.verdict is Verdict.UNFINISHED
+        if state.finding.verdict is Verdict.RUNS:
+            try:
+                age = self._age(task)
+            except HuaweiUnavailable:
+                is_missed = True
+        return RunningTask(task.task_id, newest.task_name, age), is_missed
 
     def _age(self, task: ListedCheckTask) -> Age | None:
-        look = self._look(task)
-        age = self._aged(task.task_id, look)
-        if look.age is not None:
-            return age
-        if look.known_by is None:
-            self._forget(task.task_id)
-            return None
-        run, percent = look.known_by
-        if age is not None:
-            self._remember(task.task_id, Sighting(run, age.running_since, percent))
-        else:
-            # By the clock as it is after the read, and to the next full second: it may have begun just before.
-            now = self._patience.now().replace(microsecond=0) + timedelta(seconds=1)
-            self._remember(task.task_id, Sighting(run, now, percent))
+        started = self._lists.running_since(task.task_id, self._inquiry.ask)
+        age = None if started is None else self._age_by(started.at, started.moment, "job")
+        if age is None:
+            records = self._lists.records(self._sweep.project_id, task.task_id, self._inquiry.ask)
+            last_check = task.last_check_time
+            again = self._listed_again.get(task.task_id)
+            if not last_check or again is None or again.last_check_time != last_check:
+                self._refute(task.task_id)
+                return None
+            # A run that was cut short may leave a record without an end, and the list of records may not show what runs
+            # now: a record is this run's only if the task says that its latest check began then.
+            age = self._age_by(records.unended, records.moment, "check_record")
+            if age is None or age.running_since != read_huawei_time(last_check, region=self._region):
+                return self._age_by_sighting(task.task_id, f"{last_check} {records.mark}".rstrip())
+        item = self._items.get(task.task_id)
+        if item and item.evidence and age.latest_start > item.evidence.first_seen:
+            self._refute(task.task_id)
         return age
 
-    def _aged(self, task_id: str, look: _Look) -> Age | None:
-        seen = self._seen.get(task_id)
-        if look.known_by is None or seen is None or not seen.is_of(*look.known_by):
-            return look.age
-        return Age(seen.first_seen, "sighting")
+    def _age_by(self, text: str | None, moment: Moment | None, evidence: str) -> Age | None:
+        since = read_huawei_time(text, region=self._region)
+        return None if since is None or moment is None else Age(since, evidence, moment.behind)
 
-    def _look(self, task: ListedCheckTask) -> _Look:
-        project_id, ask = self._sweep.project_id, self._inquiry.ask
-        if since := read_huawei_time(self._lists.running_since(task.task_id, ask), region=self._region):
-            return _Look(Age(since, "job"), known_by=None)
-        records = self._lists.records(project_id, task.task_id, ask)
-        last_check = _last_check_of(task)
-        if not last_check or self._last_checks.get(task.task_id) != last_check:
-            return _Look(age=None, known_by=None)
-        # A run that was cut short may leave a record without an end, and the list of records may not show what runs
-        # now: a record is this run's only if the task says that its latest check began then.
-        unended = read_huawei_time(records.unended, region=self._region)
-        if unended is not None and unended == read_huawei_time(last_check, region=self._region):
-            return _Look(Age(unended, "check_record"), known_by=None)
-        percent = self._lists.percent(task.task_id, ask)
-        run = f"{last_check} {records.mark}".rstrip()
-        return _Look(age=None, known_by=None if percent is None else (run, percent))
+    def _age_by_sighting(self, task_id: str, run: str) -> Age | None:
+        """Look at a run whose start CodeArts does not tell, and note that it was seen; return its age if it was before.
 
-    def _remember(self, task_id: str, sighting: Sighting) -> None:
-        if sighting != self._seen.get(task_id):
-            self._memory.remember(self._sweep.project_id, task_id, sighting, deadline=self._until)
+        The item must not change between the read of its version and the write: what another sweep writes meanwhile
+        may come of a look that contradicts this one.
+        """
+        for _ in range(ROUNDS):
+            item = self._items.get(task_id)
+            if item is None:
+                self._swap(task_id, None, Item(self._new_version()))
+                continue
+            progress = self._progress(task_id)
+            moment = progress.moment
+            if progress.percent is None or moment is None or item.is_claimed(moment.earliest):
+                return None
+            if self._items.get(task_id) != item:
+                continue  # it was contradicted, or another sweep was first
+            if item.evidence and item.evidence.run != run:
+                self._refute(task_id)
+                continue
+            if item.evidence:
+                seen = replace(item.evidence, percent=progress.percent)
+                age = Age(seen.first_seen, "sighting", moment.behind)
+            else:
+                seen, age = Sighting(run, moment.latest, progress.percent), None
+            if seen == item.evidence or self._swap(task_id, item, Item(self._new_version(), seen)):
+                return age
+        return None
 
-    def _forget(self, task_id: str) -> None:
-        if sighting := self._seen.get(task_id):
-            self._memory.forget(self._sweep.project_id, task_id, sighting, deadline=self._until)
+    def _refute_all(self, task_ids: Iterable[str]) -> None:
+        self._all_of(self._refute, [each for each in task_ids if each in self._items])
+
+    def _refute(self, task_id: str) -> None:
+        """Take away what sweeps have seen of a task, or are about to note. A claim stays, without its sighting."""
+        for _ in range(ROUNDS):
+            item = self._items.get(task_id)
+            if item is None or (item.claimed_until and not item.sighting):
+                return
+            claim = Item(self._new_version(), None, item.claimed_until) if item.claimed_until else None
+            if self._swap(task_id, item, claim):
+                return
+        raise AwsUnavailable(
+            service="DynamoDB", operation="PutItem", code="Contended", message=f"the item of {task_id} keeps changing"
+        )
+
+    def _swap(self, task_id: str, held: Item | None, new: Item | None) -> bool:
+        """Write an item; if another sweep was first, read what it wrote."""
+        is_written = self._memory.swap(self._sweep.project_id, task_id, held, new, deadline=self._until)
+        there = new if is_written else self._memory.read(self._sweep.project_id, task_id, deadline=self._until)
+        if there is None:
+            self._items.pop(task_id, None)
+        else:
+            self._items[task_id] = there
+        return is_written
+
+    def _read_items(self) -> None:
+        self._items = self._memory.of_project(self._sweep.project_id, deadline=self._until)
+
+    def _all_of[X](self, work: Callable[[X], None], items: Sequence[X]) -> None:
+        """Do `work` for each item, and only then raise what one of them raised."""
+
+        def tried(item: X) -> AwsUnavailable | DeploymentFault | None:
+            try:
+                work(item)
+            except (AwsUnavailable, DeploymentFault) as error:
+                return error
+            return None
+
+        if errors := [error for error in self._inquiry.each(tried, items) if error]:
+            raise errors[0]
 
 
-def _last_check_of(task: ListedCheckTask) -> str:
-    return task.last_check_time or ""
-
-
-_MAY_RUN: Final = {Verdict.RUNS, Verdict.UNFINISHED, Verdict.REFUSED}
-"""All but these say that a task does not run."""
+def _may_run(state: Progress) -> bool:
+    """Return whether a task runs or may run; all other states say that it does not."""
+    return state.finding.verdict in {Verdict.RUNS, Verdict.UNFINISHED, Verdict.REFUSED}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from shared.aws import Failure
     from shared.commands import Command
     from shared.deadline import Deadline
 
@@ -51,8 +52,10 @@ class EventBus(Protocol):
 class Queues(Protocol):
     """The part of SQS that is used here."""
 
-    def send_messages(self, queue_url: str, messages: Sequence[Message], *, deadline: Deadline) -> Mapping[int, str]:
-        """Send; give the indexes of those that could not be sent, with the reason."""
+    def send_messages(
+        self, queue_url: str, messages: Sequence[Message], *, deadline: Deadline
+    ) -> Mapping[int, Failure]:
+        """Send; return the indexes of those that could not be sent, with the reason."""
 
     def change_visibility(
         self, queue_url: str, timeouts: Sequence[tuple[str, int]], *, deadline: Deadline
@@ -116,7 +119,8 @@ class Publisher:
         for queue_url, letters in by_queue.items():
             messages = [message for _, message in letters]
             try:
-                unsent = self._queues.send_messages(queue_url, messages, deadline=deadline)
+                failures = self._queues.send_messages(queue_url, messages, deadline=deadline)
+                unsent = {index: str(failure) for index, failure in failures.items()}
             except (AwsRefused, AwsUnavailable) as error:
                 unsent = dict.fromkeys(range(len(messages)), str(error))
                 faults += [DeploymentFault(f"{queue_url}: {error}")] if isinstance(error, AwsRefused) else []

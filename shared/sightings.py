@@ -1,7 +1,17 @@
 """Sightings: since when sweeps have seen a check run, for the runs whose start CodeArts Check does not tell.
 
-What a run is known by is `Sighting.is_of`'s business. The table holds one item a task, so one query a sweep finds them
-all, and a new run takes the place of the one before.
+The rule, which `shared.check_sweep` follows:
+
+1. The table holds one item a task: a version, at most one sighting, and until when a stop that was sent may still act.
+2. A write names the version that was read, sets one that no other write has, and is refused if the item has changed.
+3. A sighting is written only after a look that came after its version was read; a task without an item is marked first.
+4. A sighting is of the run that was seen, from the latest moment at which that run may have begun.
+5. A look at the same run moves the percentage of its sighting on; a run goes forward only.
+6. A look that contradicts a sighting (ended, gone back, counted anew, begun later) takes it away at any version.
+7. A stop is sent only by the sweep that has claimed the item: after its last look, and at the version of that look.
+8. Until the stop that was sent has expired, no other sweep claims the item, and no sighting is made or used.
+9. What was claimed and surely not sent gets its sighting back, unless another look has contradicted it since.
+10. What was claimed and perhaps sent has no sighting any more: its run is seen anew.
 """
 
 from __future__ import annotations
@@ -16,13 +26,14 @@ from shared.aws import DYNAMODB, AwsRefused
 from shared.errors import DeploymentFault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from shared.aws import Service
     from shared.deadline import Deadline
 
 KEPT_FOR: Final = timedelta(days=30)
-"""How long a sighting is kept. A check runs for 12 hours at most (CodeArts Check, "Constraints and Limitations")."""
+"""How long an item is kept after it was written. A check runs for 12 hours at most (CodeArts Check, "Constraints and
+Limitations")."""
 
 _CONDITION_FAILED: Final = "ConditionalCheckFailedException"
 
@@ -31,22 +42,37 @@ _CONDITION_FAILED: Final = "ConditionalCheckFailedException"
 class Sighting:
     """A run was first seen at `first_seen`, full seconds, and had come to `percent` when it was last seen.
 
-    `run`: the task's `last_check_time`, and a mark of its records if it has any. No list and no progress tells an id of
+    `run`: the task's `last_check_time`, and a mark of its records if it has any. No list and no progress has an id of
     a run. But whichever of start or end `last_check_time` means, it does not change while a run goes on, nor do the
-    records; and a run goes forward.
+    records; and a run goes forward. A run that was cut short may count neither as a check nor in the records. The next
+    one then begins again from 0 %, which gives it away until it has come as far.
     """
 
     run: str
     first_seen: datetime
     percent: int
 
-    def is_of(self, run: str, percent: int) -> bool:
-        """Whether what now runs may be the run seen then.
 
-        A run that was cut short may count neither as a check nor in the records. The next one then begins again from
-        0 %, which gives it away until it has come as far.
-        """
-        return self.run == run and self.percent <= percent
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What the table holds of a task; without a sighting or a claim it is the mark of a sweep that is about to look.
+
+    `version`: of one write. `claimed_until`: when the stop expires that a sweep has claimed to send. The sighting
+    beside it is what that sweep puts back if the stop cannot be sent, and says nothing else.
+    """
+
+    version: str
+    sighting: Sighting | None = None
+    claimed_until: datetime | None = None
+
+    @property
+    def evidence(self) -> Sighting | None:
+        """The sighting, if it may be used."""
+        return None if self.claimed_until else self.sighting
+
+    def is_claimed(self, now: datetime) -> bool:
+        """Return whether the stop that a sweep has claimed to send may still act."""
+        return self.claimed_until is not None and now < self.claimed_until
 
 
 class Tables(Protocol):
@@ -59,30 +85,40 @@ class Tables(Protocol):
 
 
 class Memory(Protocol):
-    """Where a sweep keeps what it has seen."""
+    """Where sweeps keep what they have seen, one item a task."""
 
-    def of_project(self, project_id: str, *, deadline: Deadline) -> dict[str, Sighting]:
-        """Give all sightings of a project by task id."""
+    def of_project(self, project_id: str, *, deadline: Deadline) -> dict[str, Item]:
+        """Return all items of a project by task id."""
 
-    def remember(self, project_id: str, task_id: str, sighting: Sighting, *, deadline: Deadline) -> None:
-        """Keep a sighting, unless a later one is there, or one of the same run that has come farther."""
+    def read(self, project_id: str, task_id: str, *, deadline: Deadline) -> Item | None:
+        """Return the item of a task."""
 
-    def forget(self, project_id: str, task_id: str, sighting: Sighting, *, deadline: Deadline) -> None:
-        """Take this sighting away, if it is still there."""
+    def swap(self, project_id: str, task_id: str, held: Item | None, new: Item | None, *, deadline: Deadline) -> bool:
+        """Put `new` (`None`: nothing) in the place of `held`, unless the version has changed; return whether it is."""
 
 
 class NoMemory:
-    """For a deployment without a table: every sighting is the first."""
+    """For a deployment without a table: every sighting is the first, and every sweep may claim."""
 
-    def of_project(self, project_id: str, *, deadline: Deadline) -> dict[str, Sighting]:  # noqa: ARG002 - a Memory
-        """Give none."""
+    def of_project(self, project_id: str, *, deadline: Deadline) -> dict[str, Item]:  # noqa: ARG002 - a Memory
+        """Return none."""
         return {}
 
-    def remember(self, project_id: str, task_id: str, sighting: Sighting, *, deadline: Deadline) -> None:
-        """Keep nothing."""
+    def read(self, project_id: str, task_id: str, *, deadline: Deadline) -> Item | None:  # noqa: ARG002 - a Memory
+        """Return none."""
+        return None
 
-    def forget(self, project_id: str, task_id: str, sighting: Sighting, *, deadline: Deadline) -> None:
-        """Nothing is kept."""
+    def swap(
+        self,
+        project_id: str,  # noqa: ARG002 - a Memory
+        task_id: str,  # noqa: ARG002
+        held: Item | None,  # noqa: ARG002
+        new: Item | None,  # noqa: ARG002
+        *,
+        deadline: Deadline,  # noqa: ARG002
+    ) -> bool:
+        """Keep nothing."""
+        return True
 
 
 class _Text(BaseModel):
@@ -97,22 +133,23 @@ class _Number(BaseModel):
     N: int
 
 
-class _Item(BaseModel):
+class _Seen(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    task_id: _Text
     last_check_time: _Text
     first_seen: _Text
     percent_done: _Number
 
     def sighting(self) -> Sighting | None:
-        try:
-            first_seen = datetime.fromisoformat(self.first_seen.S)
-        except ValueError:
-            return None
-        if first_seen.tzinfo is None:
-            return None
-        return Sighting(self.last_check_time.S, first_seen.astimezone(UTC), self.percent_done.N)
+        first_seen = _moment(self.first_seen.S)
+        return None if first_seen is None else Sighting(self.last_check_time.S, first_seen, self.percent_done.N)
+
+
+class _Versioned(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    item_version: _Text
+    claimed_until: _Text | None = None
 
 
 class Sightings:
@@ -121,80 +158,106 @@ class Sightings:
     Each method raises `AwsUnavailable`, and `DeploymentFault` for a table that is not there or may not be used.
     """
 
-    def __init__(self, *, tables: Tables, table_name: str) -> None:
+    def __init__(self, *, tables: Tables, table_name: str, now: Callable[[], datetime]) -> None:
         self._tables = tables
         self._table_name = table_name
+        self._now = now
 
-    def of_project(self, project_id: str, *, deadline: Deadline) -> dict[str, Sighting]:
-        """Give all sightings of a project by task id; what cannot be read is left out, and so seen anew."""
-        found: dict[str, Sighting] = {}
+    def of_project(self, project_id: str, *, deadline: Deadline) -> dict[str, Item]:
+        """Return all items of a project by task id; an item without a version counts as none."""
+        return self._query("project_id = :project", {":project": {"S": project_id}}, deadline)
+
+    def read(self, project_id: str, task_id: str, *, deadline: Deadline) -> Item | None:
+        """Return the item of a task."""
+        values = {":project": {"S": project_id}, ":task": {"S": task_id}}
+        return self._query("project_id = :project AND task_id = :task", values, deadline).get(task_id)
+
+    def swap(self, project_id: str, task_id: str, held: Item | None, new: Item | None, *, deadline: Deadline) -> bool:
+        """Put `new` in the place of `held`, unless the version has changed; return whether it is there now."""
+        key = {"project_id": {"S": project_id}, "task_id": {"S": task_id}}
+        if held is None:
+            condition: dict[str, object] = {"ConditionExpression": "attribute_not_exists(item_version)"}
+        else:
+            condition = {
+                "ConditionExpression": "item_version = :held",
+                "ExpressionAttributeValues": {":held": {"S": held.version}},
+            }
+        try:
+            if new is None:
+                self._call("DeleteItem", {"Key": key, **condition}, deadline)
+            else:
+                self._call("PutItem", {"Item": key | self._attributes_of(new), **condition}, deadline)
+        except _Changed:
+            # By another sweep, or by us: the answer to a first try may have been lost.
+            there = self.read(project_id, task_id, deadline=deadline)
+            return (there and there.version) == (new and new.version)
+        return True
+
+    def _attributes_of(self, item: Item) -> dict[str, dict[str, str]]:
+        attributes = {
+            "item_version": {"S": item.version},
+            "expires": {"N": str(int((self._now() + KEPT_FOR).timestamp()))},
+        }
+        if item.claimed_until is not None:
+            attributes["claimed_until"] = {"S": item.claimed_until.isoformat()}
+        if item.sighting is not None:
+            attributes |= {
+                "last_check_time": {"S": item.sighting.run},
+                "first_seen": {"S": item.sighting.first_seen.isoformat()},
+                # `percent` itself is a word reserved by DynamoDB.
+                "percent_done": {"N": str(item.sighting.percent)},
+            }
+        return attributes
+
+    def _query(self, condition: str, values: Mapping[str, object], deadline: Deadline) -> dict[str, Item]:
+        found: dict[str, Item] = {}
         query: dict[str, object] = {
-            "KeyConditionExpression": "project_id = :project",
-            "ExpressionAttributeValues": {":project": {"S": project_id}},
-            # A run that was forgotten a moment ago must not come back.
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": values,
+            # An older version of an item would cost a write that is refused; an older absence, a sighting.
             "ConsistentRead": True,
         }
         while True:
             answer = self._call("Query", query, deadline)
             for each in answer.get("Items", ()):
-                try:
-                    item = _Item.model_validate(each)
-                except ValidationError:
-                    continue
-                if sighting := item.sighting():
-                    found[item.task_id.S] = sighting
+                if item := _read_item(each):
+                    found[each["task_id"]["S"]] = item
             if not (last := answer.get("LastEvaluatedKey")):
                 return found
             query["ExclusiveStartKey"] = last
-
-    def remember(self, project_id: str, task_id: str, sighting: Sighting, *, deadline: Deadline) -> None:
-        """Write a sighting. Of two sweeps at a time, the one that makes the run younger has the last word."""
-        item = {
-            "project_id": {"S": project_id},
-            "task_id": {"S": task_id},
-            "last_check_time": {"S": sighting.run},
-            "first_seen": {"S": sighting.first_seen.isoformat()},
-            # `percent` itself is a word reserved by DynamoDB.
-            "percent_done": {"N": str(sighting.percent)},
-            "expires": {"N": str(int((sighting.first_seen + KEPT_FOR).timestamp()))},
-        }
-        self._call(
-            "PutItem",
-            {
-                "Item": item,
-                # All moments are written alike, so their texts are in their order.
-                "ConditionExpression": (
-                    "attribute_not_exists(task_id) OR first_seen < :first_seen"
-                    " OR (first_seen = :first_seen AND last_check_time = :run AND percent_done < :percent)"
-                ),
-                "ExpressionAttributeValues": {
-                    ":run": item["last_check_time"],
-                    ":first_seen": item["first_seen"],
-                    ":percent": item["percent_done"],
-                },
-            },
-            deadline,
-        )
-
-    def forget(self, project_id: str, task_id: str, sighting: Sighting, *, deadline: Deadline) -> None:
-        """Take a sighting away, unless another sweep has meanwhile put a newer one in its place."""
-        self._call(
-            "DeleteItem",
-            {
-                "Key": {"project_id": {"S": project_id}, "task_id": {"S": task_id}},
-                "ConditionExpression": "last_check_time = :run AND first_seen = :first_seen",
-                "ExpressionAttributeValues": {
-                    ":run": {"S": sighting.run},
-                    ":first_seen": {"S": sighting.first_seen.isoformat()},
-                },
-            },
-            deadline,
-        )
 
     def _call(self, operation: str, payload: dict[str, object], deadline: Deadline) -> dict[str, Any]:
         try:
             return self._tables.call(DYNAMODB, operation, {"TableName": self._table_name, **payload}, deadline=deadline)
         except AwsRefused as refusal:
-            if refusal.code == _CONDITION_FAILED:  # another sweep was here first, and its word is as good
-                return {}
+            if refusal.code == _CONDITION_FAILED:
+                raise _Changed from refusal
             raise DeploymentFault(f"SIGHTINGS_TABLE_NAME: {refusal}") from refusal
+
+
+class _Changed(Exception):
+    """The item has another version than the one that was read."""
+
+
+def _read_item(attributes: Mapping[str, Any]) -> Item | None:
+    """Read an item. A sighting that cannot be read is none; an item of which more cannot be read is left alone."""
+    try:
+        versioned = _Versioned.model_validate(attributes)
+    except ValidationError:
+        return None
+    until = None if versioned.claimed_until is None else _moment(versioned.claimed_until.S)
+    if versioned.claimed_until and until is None:
+        return None
+    try:
+        sighting = _Seen.model_validate(attributes).sighting()
+    except ValidationError:
+        sighting = None
+    return Item(versioned.item_version.S, sighting, until)
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.astimezone(UTC) if moment.tzinfo else None

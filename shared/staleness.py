@@ -10,18 +10,61 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+class Moment(NamedTuple):
+    """When an answer came, by our clock and by its `Date`, which has full seconds and may be a little older.
+
+    No clock is right for certain. A moment is taken by the clock that makes a run younger.
+    """
+
+    ours: datetime
+    huaweis: datetime
+
+    @property
+    def behind(self) -> timedelta:
+        """How far Huawei's clock is behind ours at most; zero if it is ahead."""
+        return max(timedelta(), self.ours - self.huaweis)
+
+    @property
+    def earliest(self) -> datetime:
+        """The moment by the clock that is behind."""
+        return min(self.ours, self.huaweis)
+
+    @property
+    def latest(self) -> datetime:
+        """The moment by the clock that is ahead, to the next full second."""
+        return max(self.ours.replace(microsecond=0), self.huaweis) + timedelta(seconds=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Age:
-    """The run began at `running_since` or earlier, and `evidence` says so."""
+    """The run began at `running_since` or earlier by the clock that told it, and `evidence` says so.
+
+    `behind`: how far that clock is behind ours at most.
+    """
 
     running_since: datetime
     evidence: str
+    behind: timedelta = timedelta()
+
+    @property
+    def latest_start(self) -> datetime:
+        """The latest moment by our clock at which the run may have begun."""
+        return self.running_since + self.behind
+
+    @property
+    def shown(self) -> datetime:
+        """The same in full seconds, for people."""
+        return self.latest_start.replace(microsecond=0)
+
+    def is_of_same_run(self, other: Age) -> bool:
+        """Return whether the evidence is the same; what the clocks show may differ."""
+        return (self.running_since, self.evidence) == (other.running_since, other.evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +114,10 @@ def choose_stale(
     protected: list[RunningTask] = []
     unknown_age: list[RunningTask] = []
     for task in tasks:
-        is_young = task.age is not None and now - task.age.running_since < older_than
+        is_young = task.age is not None and now - task.age.latest_start < older_than
         if is_young:
             continue
-        if any(fnmatchcase(name, pattern) for name in (task.task_id, task.task_name or "") for pattern in patterns):
+        if is_protected(task, patterns):
             protected.append(task)
         elif task.age is None:
             unknown_age.append(task)
@@ -82,6 +125,11 @@ def choose_stale(
             stale.append((task, task.age))
     stale.sort(key=lambda each: (each[1].running_since, each[0].task_id))
     return Choice(tuple(stale), tuple(protected), tuple(unknown_age))
+
+
+def is_protected(task: RunningTask, patterns: Iterable[str]) -> bool:
+    """Return whether a glob pattern matches the name or the id."""
+    return any(fnmatchcase(name, pattern) for name in (task.task_id, task.task_name or "") for pattern in patterns)
 
 
 # "20151212T121212Z" (IoTDA), "2025-11-28T06:55:41Z" and "2020-02-20 11:21:11" (CodeArts Check, newer and older pages).

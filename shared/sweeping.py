@@ -6,7 +6,7 @@ cannot see the whole list sends nothing: it raises, and whoever invoked it tries
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from shared.aws import AwsRefused, AwsUnavailable, BusEvent, Message
 from shared.batch_sweep import BatchSweep
@@ -24,14 +24,13 @@ from shared.sweeps import (
     SweepCheckTasks,
     SweepReport,
     read_sweep,
-    time_in_force,
+    time_to_live,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from shared.deadline import Deadline
-    from shared.execution import Service
     from shared.huawei.task_lists import BatchTaskLists, CheckTaskLists
     from shared.pace import Pace
     from shared.patience import Patience
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from shared.settings import SweepStaleTasksSettings
     from shared.sightings import Memory
     from shared.staleness import Age, Found, RunningTask
-    from shared.sweeps import Sweep, SweepCommand
+    from shared.sweeps import Claimed, Sweep, SweepCommand
     from shared.telemetry import Telemetry
 
 SENDING_SHARE: Final = 0.1
@@ -56,13 +55,16 @@ class Kind(Protocol):
         """Find what runs, and since when. Raises `HuaweiUnavailable`, `AwsUnavailable`."""
 
     def commands(self, stale: Iterable[tuple[RunningTask, Age]]) -> Commands:
-        """Give the commands that stop what by a last look still runs of these. Raises `HuaweiUnavailable`."""
+        """Return the commands that stop what by a last look still runs of these.
 
-    def before_sending(self, commands: Iterable[SweepCommand]) -> None:
-        """Note that these are about to be sent. Raises `AwsUnavailable`."""
+        Raises `HuaweiUnavailable`, `AwsUnavailable`.
+        """
 
-    def not_sent(self, commands: Iterable[SweepCommand]) -> None:
-        """Note that these could not be sent after all. Raises `AwsUnavailable`."""
+    def claim(self, commands: Sequence[SweepCommand]) -> Claimed:
+        """Claim the right to send these, and return which of them this sweep has it for."""
+
+    def release(self, commands: Iterable[SweepCommand], *, deadline: Deadline) -> None:
+        """Note that these surely were not sent after all. Raises `AwsUnavailable`."""
 
 
 class Sweeper:
@@ -72,7 +74,6 @@ class Sweeper:
         self,
         *,
         settings: SweepStaleTasksSettings,
-        progress: Service,
         check_lists: CheckTaskLists,
         batch_lists: BatchTaskLists,
         memory: Memory,
@@ -82,9 +83,9 @@ class Sweeper:
         batch_pace: Pace,
         patience: Patience,
         telemetry: Telemetry,
+        new_version: Callable[[], str],
     ) -> None:
         self._settings = settings
-        self._progress = progress
         self._check_lists = check_lists
         self._batch_lists = batch_lists
         self._memory = memory
@@ -94,13 +95,16 @@ class Sweeper:
         self._batch_pace = batch_pace
         self._patience = patience
         self._telemetry = telemetry
+        self._new_version = new_version
 
     def handle(self, event: Any, *, deadline: Deadline) -> dict[str, Any]:
-        """Carry out the sweep that `event` is, and give its report.
+        """Carry out the sweep that `event` is, and return its report.
 
-        Raises `SweepRejected` for what is no sweep; `HuaweiUnavailable` or `AwsUnavailable` if it could not be found
-        out what is stale, and then nothing was sent, or if that holds for some of the tasks, and then the report tells
-        of the others; `PublishingFailed` if not all commands, or not the report, could be sent; `DeploymentFault`.
+        Raises `SweepRejected` for what is no sweep. Raises `HuaweiUnavailable` or `AwsUnavailable` if it could not be
+        found out what is stale; then nothing was sent. After that, the commands are sent and the report is published as
+        far as possible, and then the first that applies is raised, which says how many commands were sent:
+        `DeploymentFault`; `PublishingFailed` if not all commands, or not the report, could be sent;
+        `HuaweiUnavailable` if of some of the tasks it could not be found out what still runs.
         """
         settings = self._settings
         sweep = read_sweep(event, project_id=settings.project_id, instance_id=settings.instance_id)
@@ -116,49 +120,46 @@ class Sweeper:
             made = kind.commands(() if sweep.dry_run or is_refused else choice.stale)
         finally:
             self._telemetry.asked(calls=inquiry.calls, throttles=inquiry.throttles)
-        commands = made.to_send
-        kind.before_sending(commands)
-        unsent = self._send(queue_url, commands, deadline)
-        self._telemetry.commands_sent(each for position, each in enumerate(commands) if position not in unsent)
+        claimed = kind.claim(made.to_send)
+        sending = self._send(queue_url, claimed.commands, deadline)
+        self._telemetry.commands_sent(sending.sent)
+        stale = [(task, age) for task, age in choice.stale if task.task_id not in made.protected]
         report = SweepReport(
             sweep=sweep.sweep,
             dry_run=sweep.dry_run,
             scanned=found.listed,
-            stale=len(choice.stale),
-            protected=len(choice.protected),
+            stale=len(stale),
+            protected=len(choice.protected) + len(made.protected),
             unknown_age=len(choice.unknown_age) + found.unreadable,
             missed=found.missed + made.missed + made.cut,
             refused=is_refused,
-            sent=len(commands) - len(unsent),
-            tasks=tuple(StaleTask.of(task, age) for task, age in choice.stale[:TASKS_PER_REPORT]),
+            sent=len(sending.sent),
+            tasks=tuple(StaleTask.of(task, age) for task, age in stale[:TASKS_PER_REPORT]),
         )
-        # Told even if it cannot be published. That fails the sweep, though commands were sent: each of these tells its
-        # own outcome, and a repeat looks at everything anew, so that what it sends is the same command for the same
-        # run. But what was sent by a sighting is forgotten by then, and in no later report.
-        self._telemetry.sweep_completed(report)
-        try:
-            self._publish(report, deadline)
-        finally:
-            kind.not_sent(commands[position] for position in unsent)
-        if unsent:
-            raise PublishingFailed(f"{len(unsent)} of {len(commands)} commands could not be sent: {unsent}"[:500])
+        failures = [*claimed.failures, *sending.failures]
+        failures += self._release(kind, made.to_send, sending, deadline)
+        failures += self._publish(report, deadline)
         if made.missed:
-            raise HuaweiUnavailable(f"of {made.missed} stale tasks it could not be found out what still runs")
+            failures.append(
+                HuaweiUnavailable(f"of {made.missed} stale tasks it could not be found out what still runs")
+            )
+        if failures:
+            raise _summary(failures, sent=len(sending.sent), of=len(made.to_send))
         return report.model_dump(mode="json")
 
     def _kind_of(self, sweep: Sweep, inquiry: Inquiry, until: Deadline) -> tuple[Kind, str]:
         """Give what carries out the sweep, and the queue for its commands."""
         settings = self._settings
-        in_force = min(time_in_force(sweep), settings.time_to_live)
+        valid_for = min(time_to_live(sweep), settings.time_to_live)
         match sweep:
             case SweepCheckTasks():
                 check_sweep = CheckSweep(
                     sweep,
                     region=settings.region,
-                    in_force=in_force,
+                    valid_for=valid_for,
                     lists=self._check_lists,
-                    progress=self._progress,
                     memory=self._memory,
+                    new_version=self._new_version,
                     inquiry=inquiry,
                     patience=self._patience,
                     until=until,
@@ -168,34 +169,68 @@ class Sweeper:
                 batch_sweep = BatchSweep(
                     sweep,
                     region=settings.region,
-                    in_force=in_force,
+                    valid_for=valid_for,
                     lists=self._batch_lists,
                     inquiry=inquiry,
                     patience=self._patience,
                 )
                 return batch_sweep, settings.stop_targets_queue_url
 
-    def _send(self, queue_url: str, commands: Sequence[SweepCommand], deadline: Deadline) -> Mapping[int, str]:
-        """Send, and give the positions of those that could not be sent, with the reason."""
+    def _send(self, queue_url: str, commands: Sequence[SweepCommand], deadline: Deadline) -> _Sending:
+        """Send commands, as far as that is possible."""
         messages = [Message(body=command.body, attributes={}, delay_seconds=0) for command in commands]
         try:
-            return self._queues.send_messages(queue_url, messages, deadline=deadline)
-        except AwsUnavailable as error:
-            return dict.fromkeys(range(len(messages)), str(error))
+            unsent = self._queues.send_messages(queue_url, messages, deadline=deadline)
         except AwsRefused as error:
-            raise DeploymentFault(f"{queue_url}: {error}") from error
+            return _Sending(sent=(), in_doubt=(), failures=(DeploymentFault(f"{queue_url}: {error}"),))
+        reasons = {position: str(failure) for position, failure in unsent.items()}
+        failed = PublishingFailed(f"{len(unsent)} of {len(commands)} commands could not be sent: {reasons}"[:500])
+        return _Sending(
+            sent=tuple(each for position, each in enumerate(commands) if position not in unsent),
+            in_doubt=tuple(commands[position] for position, failure in unsent.items() if failure.in_doubt),
+            failures=(failed,) if unsent else (),
+        )
 
-    def _publish(self, report: SweepReport, deadline: Deadline) -> None:
+    def _release(
+        self, kind: Kind, commands: Iterable[SweepCommand], sending: _Sending, deadline: Deadline
+    ) -> list[Exception]:
+        """Leave the evidence for what surely was not sent as it was; return why that failed, if it did."""
+        perhaps_sent = {command.command_id for command in (*sending.sent, *sending.in_doubt)}
+        try:
+            kind.release([each for each in commands if each.command_id not in perhaps_sent], deadline=deadline)
+        except (AwsUnavailable, DeploymentFault) as error:
+            return [error]
+        return []
+
+    def _publish(self, report: SweepReport, deadline: Deadline) -> list[Exception]:
+        """Publish the report, and log it in any case; return why it could not be published, if so."""
         event = BusEvent(source=SOURCE, detail_type=DETAIL_TYPE, detail=report.model_dump_json(), resources=())
+        failure: Exception | None = None
         try:
             unpublished = self._bus.put_events(self._settings.outcome_bus_name, [event], deadline=deadline)
+            if unpublished:
+                failure = PublishingFailed(f"the report could not be published: {unpublished[0]}")
         except AwsUnavailable as error:
-            raise _lost(report, str(error)) from error
+            failure = PublishingFailed(f"the report could not be published: {error}")
         except AwsRefused as error:
-            raise DeploymentFault(f"OUTCOME_BUS_NAME: {error}") from error
-        if unpublished:
-            raise _lost(report, unpublished[0])
+            failure = DeploymentFault(f"OUTCOME_BUS_NAME: {error}")
+        self._telemetry.sweep_completed(report, is_published=failure is None)
+        return [] if failure is None else [failure]
 
 
-def _lost(report: SweepReport, reason: str) -> PublishingFailed:
-    return PublishingFailed(f"the report could not be published; {report.sent} commands were sent: {reason}")
+class _Sending(NamedTuple):
+    """Which commands were sent, which perhaps were, and why the others were not."""
+
+    sent: tuple[SweepCommand, ...]
+    in_doubt: tuple[SweepCommand, ...]
+    failures: tuple[Exception, ...]
+
+
+def _summary(failures: Sequence[Exception], *, sent: int, of: int) -> Exception:
+    """Return the error that a sweep ends with: of the worst kind, with the words of all."""
+    words = "; ".join([f"{sent} of {of} commands were sent", *map(str, failures)])
+    if any(isinstance(failure, DeploymentFault) for failure in failures):
+        return DeploymentFault(words)
+    if all(isinstance(failure, HuaweiUnavailable) for failure in failures):
+        return HuaweiUnavailable(words)
+    return PublishingFailed(words)

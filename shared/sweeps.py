@@ -6,6 +6,7 @@ as in commands; without `dry_run: false` nothing is ever stopped.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -37,8 +38,8 @@ TARGETS_PER_COMMAND: Final = 5_000
 TARGETS_BYTES_PER_COMMAND: Final = 500_000
 """Bytes that these may take, so that the command, and its remainder that names some twice, stays below 1 MiB."""
 
-LONGEST_IN_FORCE: Final = timedelta(minutes=30)
-"""How long a command of a sweep is in force at most, see `time_in_force`."""
+LONGEST_TIME_TO_LIVE: Final = timedelta(minutes=30)
+"""How long a command of a sweep is valid at most, see `time_to_live`."""
 
 NAME_LENGTH: Final = 256
 """Characters kept of a task's name, so that 100 of them always fit into an event of 256 KiB."""
@@ -143,12 +144,16 @@ def read_sweep(payload: object, *, project_id: str, instance_id: str | None) -> 
 
 @dataclass(frozen=True, slots=True)
 class SweepCommand:
-    """A command for one of the queues. `asked`: the targets that it names; of a check the task itself."""
+    """A command for one of the queues. `asked`: the targets that it names; of a check the task itself.
+
+    `expires_at`: after that it stops nothing any more.
+    """
 
     command_id: str
     command: Literal["stop_task", "stop_targets"]
     task_id: str
     asked: tuple[str, ...]
+    expires_at: datetime
     body: str
 
 
@@ -157,24 +162,34 @@ class Commands:
     """What is to be sent for the stale tasks.
 
     `missed`: of how many tasks it could not be found out what of them still runs. `cut`: of how many others there may
-    be more to stop than is named here, since an entry of their lists could not be read.
+    be more to stop than is named here, since an entry of their lists, or their name, could not be read. `protected`:
+    the ids of those whose newest name a pattern protects.
     """
 
     to_send: tuple[SweepCommand, ...]
     missed: int
     cut: int
+    protected: frozenset[str]
 
 
-def time_in_force(sweep: Sweep) -> timedelta:
-    """Give how long a command is in force, counted from the last look at what it stops.
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The commands that this sweep, and no other, may send, and what kept it from claiming others."""
+
+    commands: tuple[SweepCommand, ...]
+    failures: tuple[Exception, ...]
+
+
+def time_to_live(sweep: Sweep) -> timedelta:
+    """Return how long a command is valid, counted from the last look at what it stops.
 
     An id outlives its runs, and a command stops whatever runs under it when its turn comes. What began after the last
     look is younger than `older_than` for as long as that, so within that time another run would be stopped too young,
-    and after it the next sweep has had its say: no command needs to be in force longer. All that is in favour of a
+    and after it the next sweep has had its say: no command needs to be valid longer. All that is in favour of a
     longer time are the queue and the attempts, and a quarter of an hour is enough for eight of these with all their
     pauses; half an hour leaves room for a backlog. A command that comes too late says so on the bus, as `expired`.
     """
-    return min(sweep.older_than, LONGEST_IN_FORCE)
+    return min(sweep.older_than, LONGEST_TIME_TO_LIVE)
 
 
 def stop_check(sweep: SweepCheckTasks, task: RunningTask, age: Age, *, expires_at: datetime) -> SweepCommand:
@@ -189,9 +204,11 @@ def stop_running_targets(
     where = {"project_id": sweep.project_id}
     if sweep.instance_id is not None:
         where["instance_id"] = sweep.instance_id
-    for number, part in enumerate(_parts(targets)):
+    for part in _parts(sorted(targets)):
         more = {**where, "targets": part}
-        yield _command(sweep, task, age, expires_at, command="stop_targets", part=f":{number}", asked=part, more=more)
+        # Named by its content: by its number, what runs in two sweeps would be two commands of one name.
+        name = ":" + hashlib.sha256("\n".join(part).encode()).hexdigest()[:16]
+        yield _command(sweep, task, age, expires_at, command="stop_targets", part=name, asked=part, more=more)
 
 
 def _command(
@@ -215,12 +232,12 @@ def _command(
         "expires_at": to_rfc3339(expires_at),
         "requested_by": "stopline sweep",
         "reason": (
-            f"runs since {to_rfc3339(age.running_since)} or longer ({age.evidence}), "
+            f"runs since {to_rfc3339(age.shown)} or longer ({age.evidence}), "
             f"past {sweep.older_than / timedelta(hours=1):g} hours"
         ),
         **more,
     }
-    return SweepCommand(command_id, command, task.task_id, asked, json.dumps(body))
+    return SweepCommand(command_id, command, task.task_id, asked, expires_at, json.dumps(body))
 
 
 def _parts(targets: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -252,7 +269,7 @@ class StaleTask(BaseModel):
     def of(cls, task: RunningTask, age: Age) -> StaleTask:
         """Name a task in a report."""
         name = None if task.task_name is None else task.task_name[:NAME_LENGTH]
-        return cls(task_id=task.task_id, task_name=name, running_since=age.running_since, evidence=age.evidence)
+        return cls(task_id=task.task_id, task_name=name, running_since=age.shown, evidence=age.evidence)
 
 
 class SweepReport(BaseModel):

@@ -21,7 +21,7 @@ from shared.errors import DeploymentFault
 from shared.outcomes import Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from shared.commands import Command
     from shared.outcomes import Outcome
@@ -82,6 +82,7 @@ class Metric(StrEnum):
     SWEEP_REFUSED = "SweepRefused"
     """Sweeps that found more than their limit and sent nothing."""
     SWEEP_SENT = "SweepSent"
+    """Commands that sweeps sent, whether or not a report could be published."""
 
 
 _COMMANDS: Final[Mapping[Status, Metric]] = {
@@ -205,21 +206,23 @@ class Telemetry:
         self._counts[Metric.CALLS] += calls
         self._counts[Metric.THROTTLES] += throttles
 
-    def commands_sent(self, commands: Iterable[SweepCommand]) -> None:
-        """Tell which commands a sweep has sent: with each, a story begins."""
+    def commands_sent(self, commands: Sequence[SweepCommand]) -> None:
+        """Log which commands a sweep has sent: with each, a story begins."""
         for command in commands:
             self._logger.info("command sent", extra={**_about(command), "targets": len(command.asked)})
+        self._counts[Metric.SWEEP_SENT] += len(commands)
 
-    def sweep_completed(self, report: SweepReport) -> None:
-        """Tell what a sweep found and did."""
-        self._logger.info("sweep", extra=report.model_dump(exclude={"tasks"}))
+    def sweep_completed(self, report: SweepReport, *, is_published: bool) -> None:
+        """Log what a sweep found and did, and count what is on the bus: a sweep that is repeated counts once."""
+        self._logger.info("sweep", extra={**report.model_dump(exclude={"tasks"}), "published": is_published})
+        if not is_published:
+            return
         self._counts[Metric.SWEEP_SCANNED] += report.scanned
         self._counts[Metric.SWEEP_STALE] += report.stale
         self._counts[Metric.SWEEP_PROTECTED] += report.protected
         self._counts[Metric.SWEEP_UNKNOWN_AGE] += report.unknown_age
         self._counts[Metric.SWEEP_MISSED] += report.missed
         self._counts[Metric.SWEEP_REFUSED] += report.refused
-        self._counts[Metric.SWEEP_SENT] += report.sent
 
     def deployment_fault(self, fault: Exception) -> None:
         """Tell what an operator has to mend; a fault that is told again on its way out is told once."""

@@ -7,8 +7,10 @@ import threading
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
+from shared.aws import Failure
 from shared.commands import ALL_TARGETS, Defaults
 from shared.deadline import Deadline
 from shared.findings import Finding, Reading, Trust, Verdict
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from shared.huawei.client import HttpSender
 
 NOW = datetime(2026, 11, 23, 8, 49, 5, 123000, tzinfo=UTC)
+DATE = format_datetime(NOW, usegmt=True)
 ENVIRONMENT = {
     "HUAWEICLOUD_REGION": "cn-north-4",
     "HUAWEICLOUD_SDK_PROJECT_ID": "project-1",
@@ -52,6 +55,12 @@ def defaults() -> Defaults:
         instance_id=None,
         confirm=False,
     )
+
+
+def failure_of(reason: str, *, in_doubt: bool = False) -> Failure:
+    """Return the failure whose text is `reason`, "code: message"."""
+    code, _, message = reason.partition(": ")
+    return Failure(code, message, passing=True, in_doubt=in_doubt)
 
 
 class Clock:
@@ -90,6 +99,7 @@ class FakeAws:
     queues: dict[str, deque[Message]] = field(default_factory=dict)
     refuse: Callable[[BusEvent | Message], str | None] = lambda _: None
     error: Exception | None = None
+    queue_error: Exception | None = None
     secrets: dict[str, list[str]] = field(default_factory=dict)
     visibility: list[tuple[str, int]] = field(default_factory=list)
     """Receipt handles and seconds, as they were asked for."""
@@ -109,9 +119,13 @@ class FakeAws:
                 self.events.append(json.loads(each.detail))
         return refused
 
-    def send_messages(self, queue_url: str, messages: Sequence[Message], *, deadline: Deadline) -> Mapping[int, str]:
+    def send_messages(
+        self, queue_url: str, messages: Sequence[Message], *, deadline: Deadline
+    ) -> Mapping[int, Failure]:
         assert deadline.remaining() > 0
-        refused = {number: why for number, each in enumerate(messages) if (why := self.refuse(each))}
+        if self.queue_error is not None:
+            raise self.queue_error
+        refused = {number: failure_of(why) for number, each in enumerate(messages) if (why := self.refuse(each))}
         sent = [each for number, each in enumerate(messages) if number not in refused]
         self.queues.setdefault(queue_url, deque()).extend(sent)
         return refused
@@ -244,8 +258,8 @@ class FakeHttp:
 
 
 def response(body: Any = None, status: int = 200, **headers: str) -> Response:
-    """Give an answer; `body` as it is if bytes, else as JSON. `Retry_After="3"` is a header."""
-    named = {name.replace("_", "-").lower(): value for name, value in headers.items()}
+    """Return an answer; `body` as it is if bytes, else as JSON. `Retry_After="3"` is a header; `Date` is `NOW`."""
+    named = {name.replace("_", "-").lower(): value for name, value in {"Date": DATE, **headers}.items()}
     return Response(status=status, headers=named, body=body if isinstance(body, bytes) else json.dumps(body).encode())
 
 

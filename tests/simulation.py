@@ -23,13 +23,13 @@ from shared.huawei.codearts_check import CodeArtsCheck
 from shared.huawei.credentials import Credentials, FixedCredentials
 from shared.huawei.iotda import IoTDA
 from shared.publishing import Publisher
-from tests.fakes import ENVIRONMENT, NOW, Clock, settings_of
+from tests.fakes import ENVIRONMENT, NOW, Clock, failure_of, settings_of
 from tests.quiet import NoDefects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from shared.aws import BusEvent, Message
+    from shared.aws import BusEvent, Failure, Message
     from shared.deadline import Deadline
     from shared.execution import Service
     from shared.huawei.client import HttpSender
@@ -109,12 +109,14 @@ class SimulatedAws:
         self.reach(Boundary.AFTER_PUBLISHING)
         return failed
 
-    def send_messages(self, queue_url: str, messages: Sequence[Message], *, deadline: Deadline) -> Mapping[int, str]:
+    def send_messages(
+        self, queue_url: str, messages: Sequence[Message], *, deadline: Deadline
+    ) -> Mapping[int, Failure]:
         assert deadline.remaining() > 0
         self.reach(Boundary.BEFORE_SENDING)
         failed = self._take(messages, self.sent.setdefault(queue_url, []).append)
         self.reach(Boundary.AFTER_SENDING)
-        return failed
+        return {number: failure_of(reason, in_doubt=True) for number, reason in failed.items()}
 
     def change_visibility(
         self, queue_url: str, timeouts: Sequence[tuple[str, int]], *, deadline: Deadline

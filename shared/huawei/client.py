@@ -12,6 +12,7 @@ import json
 import re
 import threading
 from dataclasses import replace
+from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -27,6 +28,7 @@ from shared.http import NoAnswer, NoSuchHost, Response, signing_time
 from shared.huawei.faults import Fault, fault_of, fix_of
 from shared.outcomes import ERROR_MESSAGE_LENGTH
 from shared.planning import Scope
+from shared.staleness import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,6 +56,11 @@ _REGION_HOST: Final = re.compile(
 # "The API does not exist or has not been published in the environment", or is not open to the key, whatever the prefix
 # (APIGW, APIG, APIC).
 _NO_SUCH_API: Final = (".0101", ".0302", ".0304", ".0306")
+
+MOST_SKEW: Final = timedelta(minutes=15)
+"""How far Huawei's clock may be away from ours. The gateway refuses a request whose signature is further away
+(https://support.huaweicloud.com/intl/en-us/devg-apisign/api-sign-0001.html), so a `Date` that is was not written by it.
+"""
 
 MOST_SCOPES: Final = 1_000
 """Projects and instances of which a client remembers whether they accepted the key."""
@@ -90,7 +97,10 @@ def signing_for(endpoint: str, *, region: str, service: str) -> DerivedSigning |
 
 
 class Reply(NamedTuple):
-    """Huawei's answer. `json` is `None` for an empty body, `null`, and what is no JSON (`is_json` tells)."""
+    """Huawei's answer. `json` is `None` for an empty body, `null`, and what is no JSON (`is_json` tells).
+
+    `moment`: when it came; `None` if it has no `Date`.
+    """
 
     status: int
     json: Any
@@ -99,6 +109,7 @@ class Reply(NamedTuple):
     error_msg: str | None
     request_id: str | None
     retry_after: float | None
+    moment: Moment | None
 
     @property
     def fault(self) -> Fault | None:
@@ -349,6 +360,7 @@ def read_reply(response: Response, *, now: datetime) -> Reply:
         error_msg=message,
         request_id=response.headers.get("x-request-id"),
         retry_after=_retry_after(response.headers.get("retry-after"), now=now),
+        moment=_moment(response.headers.get("date"), now=now),
     )
 
 
@@ -370,6 +382,17 @@ def _error_in(parsed: Any, *, succeeded: bool) -> tuple[str | None, str | None]:
                 message = place.get(message_field)
                 return str(code), message if isinstance(message, str) else None
     return None, None
+
+
+def _moment(date: str | None, *, now: datetime) -> Moment | None:
+    """Return when an answer came; `date` is its header (RFC 9110 section 6.6.1)."""
+    try:
+        huaweis = parsedate_to_datetime(date or "")
+        if huaweis.tzinfo is None or abs(huaweis - now) > MOST_SKEW:
+            return None
+        return Moment(ours=now, huaweis=huaweis.astimezone(UTC))
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _retry_after(value: str | None, *, now: datetime) -> float | None:

@@ -6,7 +6,8 @@ https://support.huaweicloud.com/intl/en-us/api-codecheck/
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from shared.deadline import Deadline
     from shared.findings import Trust
     from shared.huawei.client import HuaweiClient, Reply
+    from shared.staleness import Moment
 
 # `task_status` of ShowProgressDetailV2. No state and "never checked" are the same null.
 _STATES: Final = {
@@ -32,6 +34,20 @@ _STATES: Final = {
 }
 # What the read of an unknown task may say; no page says it for certain.
 _UNKNOWN_TASK: Final = "CC.00050014"
+_RATIO: Final = re.compile(r"(\d{1,2}|100)%", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the progress of a task says of its latest run.
+
+    `percent`: how far a running one has come, 0 to 100; `None` if that is not told. `moment`: when it was read, `None`
+    if the answer does not say.
+    """
+
+    finding: Finding
+    percent: int | None
+    moment: Moment | None
 
 
 class CodeArtsCheck:
@@ -58,8 +74,16 @@ class CodeArtsCheck:
         """Read the state of the task (its one target); raises `DeploymentFault`."""
         if not isinstance(task, CheckTask) or targets != (task.task_id,):
             raise TypeError(f"not one check task: {task}, {targets}")
-        reply = self._client.request("GET", f"/v2/tasks/{task.task_id}/progress", deadline=deadline)
-        return Reading({task.task_id: _of_progress(reply)})
+        return Reading({task.task_id: self.progress(task.task_id, deadline).finding})
+
+    def progress(self, task_id: str, deadline: Deadline) -> Progress:
+        """Read the state of a task, and how far its run has come; raises `DeploymentFault`."""
+        reply = self._client.request("GET", f"/v2/tasks/{task_id}/progress", deadline=deadline)
+        finding = _of_progress(reply)
+        if isinstance(reply, NoAnswer):
+            return Progress(finding, percent=None, moment=None)
+        percent = _percent_in(reply.json) if finding.verdict is Verdict.RUNS else None
+        return Progress(finding, percent, reply.moment)
 
 
 def _of_stop(reply: Reply | NoAnswer) -> Finding:
@@ -94,3 +118,10 @@ def _of_progress(reply: Reply | NoAnswer) -> Finding:
         )
     is_unknown = code.startswith(_UNKNOWN_TASK) or reply.status == HTTPStatus.NOT_FOUND
     return reply.finding(Verdict.NOT_FOUND if is_unknown else Verdict.REFUSED)
+
+
+def _percent_in(answer: object) -> int | None:
+    match answer:
+        case {"progress": {"ratio": str(ratio)}} if number := _RATIO.fullmatch(ratio):
+            return int(number[1])
+    return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
@@ -23,14 +23,17 @@ from shared.errors import DeploymentFault, HuaweiUnavailable, SweepRejected
 from shared.findings import Finding, Verdict
 from shared.http import NoAnswer
 from shared.huawei.client import NoSuchApi, unanswered
+from shared.huawei.codearts_check import CodeArtsCheck, Progress
 from shared.planning import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import timedelta
 
     from shared.deadline import Deadline
     from shared.huawei.client import HuaweiClient, Reply
     from shared.planning import BatchTask
+    from shared.staleness import Moment
 
 CHECK_TASKS_PER_PAGE: Final = 100
 """Most check tasks that one page holds (ShowTaskListByProjectId, `limit`)."""
@@ -68,7 +71,6 @@ _PROJECT_ID: Final[TypeAdapter[str]] = TypeAdapter(ProjectId)
 # moves on between the two is in the second.
 _RUNNING_JOBS: Final = ("quering", "running")
 _ENDED_JOBS: Final = ("success", "failed", "aborted")
-_RATIO: Final = re.compile(r"(\d{1,2}|100)%", re.ASCII)
 # The two forms of CodeArts Check's pages. Texts of one form are in the order of the moments that they mean.
 _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z?", re.ASCII)
 
@@ -109,7 +111,10 @@ class ListedCheckTask(_Answer):
 
 @dataclass(frozen=True, slots=True)
 class ListedBatchTask:
-    """A batch task as its project lists it, in Huawei's own words; times as Huawei wrote them."""
+    """A batch task as its project lists it, in Huawei's own words; times as Huawei wrote them.
+
+    `moment`: when the list was read, `None` if an answer does not say.
+    """
 
     task_id: str
     task_name: str
@@ -117,6 +122,7 @@ class ListedBatchTask:
     status: str
     create_time: str | None
     schedule_time: str | None
+    moment: Moment | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +132,12 @@ class Records:
     `unended`: when the latest check began, as Huawei wrote it, if its record has no end. An older record without an end
     was left behind, and says nothing of what runs now; and `None` too if there may be later records than those that one
     page holds. `mark`: a short text that is another once a record was added, taken away or ended; `""` without records.
+    `moment`: when they were read, `None` if the answer does not say.
     """
 
     unended: str | None
     mark: str
+    moment: Moment | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +153,26 @@ class Listing[T]:
     skipped: int
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """When a run began, as Huawei wrote it, and when that was read."""
+
+    at: str
+    moment: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTargets:
+    """The targets of a batch task that run, and its name now; `None` if the name cannot be read, or the task is gone.
+
+    `skipped`: how many entries could not be read, or have an id that no command could name.
+    """
+
+    targets: tuple[str, ...]
+    skipped: int
+    task_name: str | None
+
+
 class CheckTaskLists:
     """Lists check tasks, and finds out since when one runs. May be used from several threads.
 
@@ -153,6 +181,7 @@ class CheckTaskLists:
 
     def __init__(self, client: HuaweiClient) -> None:
         self._client = client
+        self._checks = CodeArtsCheck(client)
         self._has_jobs = True
 
     def tasks(self, project_id: str, ask: Ask) -> Listing[ListedCheckTask]:
@@ -185,37 +214,42 @@ class CheckTaskLists:
             f"the check tasks of project {project_id} cannot be listed to their end; {len(found)} were found"
         )
 
-    def running_since(self, task_id: str, ask: Ask) -> str | None:
-        """Give when the run of a task began, by its jobs that did not end, as Huawei wrote it; of several, the latest.
+    def running_since(self, task_id: str, ask: Ask) -> Started | None:
+        """Return when the run of a task began, by its jobs that did not end; of several, the latest.
 
         No answer of getJobsInfo was ever seen, so only what can have one meaning is read, and all else is `None`; so is
         a list that does not hold all that it says there is, since the latest may be what it left out. Raises
         `HuaweiUnavailable`, `DeploymentFault`.
         """
         jobs: list[Mapping[Any, Any]] = []
+        moments: list[Moment] = []
         for status in _RUNNING_JOBS:
             some = ask(partial(self._jobs, task_id, status)) if self._has_jobs else None
-            if some is None or isinstance(some, Finding):
+            if some is None or isinstance(some, Finding) or some.moment is None:
                 return None
-            jobs += some
-        return _latest_start(jobs)
+            jobs += some.rows
+            moments.append(some.moment)
+        at = _latest_start(jobs)
+        return None if at is None else Started(at, max(moments, key=_behind))
 
     def records(self, project_id: str, task_id: str, ask: Ask) -> Records:
-        """Read the records of a task's checks. Where they are refused, or no list, it says nothing: `None` and `""`.
+        """Read the records of a task's checks. Where they are refused, or no list, they are `None` and `""`.
 
         Raises `HuaweiUnavailable`, `DeploymentFault`; ValueError for what is no project id.
         """
         _PROJECT_ID.validate_python(project_id)
         records = ask(partial(self._records, project_id, task_id))
-        return Records(None, "") if isinstance(records, Finding) else records
+        return Records(None, "", moment=None) if isinstance(records, Finding) else records
 
-    def percent(self, task_id: str, ask: Ask) -> int | None:
-        """Give how far the run of a task has come, 0 to 100; `None` if it is not told, or if nothing runs any more.
+    def progress(self, task_id: str, ask: Ask) -> Progress:
+        """Read what the latest run of a task does. Raises `HuaweiUnavailable`, `DeploymentFault`."""
 
-        Raises `HuaweiUnavailable`, `DeploymentFault`.
-        """
-        percent = ask(partial(self._percent, task_id))
-        return None if isinstance(percent, Finding) else percent
+        def question(deadline: Deadline) -> Progress | Finding:
+            progress = self._checks.progress(task_id, deadline)
+            return progress.finding if progress.finding.verdict is Verdict.UNFINISHED else progress
+
+        answer = ask(question)
+        return Progress(answer, percent=None, moment=None) if isinstance(answer, Finding) else answer
 
     # `X-Project-Id` stays the IAM project of the key, as with the official client; only the path names the other kind.
 
@@ -227,9 +261,9 @@ class CheckTaskLists:
             return answer
         match answer.json:
             case {"tasks": list(rows), **others}:
-                return _Page(tuple(rows), _count(others.get("total")), None)
+                return _Page(tuple(rows), _count(others.get("total")), None, answer.moment)
             case {"tasks": None, "total": 0}:
-                return _Page((), 0, None)
+                return _Page((), 0, None, answer.moment)
             case {"tasks": _}:
                 pass
             case {**fields} if fields:
@@ -241,7 +275,7 @@ class CheckTaskLists:
                 pass
         return Finding(Verdict.UNFINISHED, error_msg="the answer carries no list of tasks")
 
-    def _jobs(self, task_id: str, status: str, deadline: Deadline) -> Sequence[Mapping[Any, Any]] | Finding | None:
+    def _jobs(self, task_id: str, status: str, deadline: Deadline) -> _Page | Finding | None:
         query: Query = {"statuses": status, "page": 1, "page_size": JOBS_PER_PAGE}
         try:
             reply = self._client.request("GET", f"/v4/tasks/{task_id}/jobs", deadline=deadline, query=query)
@@ -249,7 +283,10 @@ class CheckTaskLists:
             self._has_jobs = False
             return None
         answer = _answered(reply, None)
-        return answer if isinstance(answer, Finding) else _jobs_in(answer.json)
+        if isinstance(answer, Finding):
+            return answer
+        jobs = _jobs_in(answer.json)
+        return None if jobs is None else _Page(tuple(jobs), len(jobs), None, answer.moment)
 
     def _records(self, project_id: str, task_id: str, deadline: Deadline) -> Records | Finding:
         query = {"offset": 0, "limit": RECORDS_PER_PAGE}
@@ -257,18 +294,11 @@ class CheckTaskLists:
         try:
             reply = self._client.request("GET", path, deadline=deadline, query=query)
         except NoSuchApi:
-            return Records(None, "")
+            return Records(None, "", moment=None)
         answer = _answered(reply, None)
-        return answer if isinstance(answer, Finding) else Records(_latest_unended(answer.json), _mark_of(answer.json))
-
-    def _percent(self, task_id: str, deadline: Deadline) -> int | Finding | None:
-        answer = _answered(self._client.request("GET", f"/v2/tasks/{task_id}/progress", deadline=deadline), None)
         if isinstance(answer, Finding):
             return answer
-        match answer.json:
-            case {"task_status": 0, "progress": {"ratio": str(ratio)}} if number := _RATIO.fullmatch(ratio):
-                return int(number[1])
-        return None
+        return Records(_latest_unended(answer.json), _mark_of(answer.json), answer.moment)
 
 
 class BatchTaskLists:
@@ -290,12 +320,12 @@ class BatchTaskLists:
         rows = _rows_by_marker(partial(self._tasks, project_id, instance_id, query), ask, what)
         if isinstance(rows, Finding):
             raise _not_listed(rows, what)
-        tasks = [_read_as(_Task, row) for row in rows]
-        skipped = {repr(row) for row, task in zip(rows, tasks, strict=True) if task is None}
-        listed = {task.task_id: task.listed() for task in tasks if task is not None}
+        tasks = [_read_as(_Task, row) for row in rows.rows]
+        skipped = {repr(row) for row, task in zip(rows.rows, tasks, strict=True) if task is None}
+        listed = {task.task_id: task.listed(rows.moment) for task in tasks if task is not None}
         return Listing(tuple(listed.values()), len(skipped))
 
-    def running_targets(self, task: BatchTask, ask: Ask) -> Listing[str]:
+    def running_targets(self, task: BatchTask, ask: Ask) -> RunningTargets:
         """Name the targets of a task that are Processing, Waitting or FailWaitRetry; none if the task is gone.
 
         Each that runs while the lists are read, and moves at most once from one of these states to another, is named.
@@ -304,20 +334,22 @@ class BatchTaskLists:
         what = f"the running targets of task {task.task_id}"
         targets: dict[str, None] = {}
         skipped: set[str] = set()
+        name: str | None = None
         for status in _RUNNING:
             query: Query = {"task_detail_status": status, "limit": PER_PAGE}
             rows = _rows_by_marker(partial(self._targets, task, query), ask, what)
             if isinstance(rows, Finding):
                 if rows.verdict is Verdict.NOT_FOUND:
-                    return Listing((), 0)
+                    return RunningTargets((), 0, task_name=None)
                 raise _not_listed(rows, what)
-            for row in rows:
+            name = rows.task_name
+            for row in rows.rows:
                 detail = _read_as(_Detail, row)
                 if detail is None:
                     skipped.add(repr(row))
                 elif detail.status in _RUNNING:
                     targets[detail.target] = None
-        return Listing(tuple(targets), len(skipped))
+        return RunningTargets(tuple(targets), len(skipped), name)
 
     def _tasks(
         self, project_id: str, instance_id: str | None, query: Query, marker: Query, deadline: Deadline
@@ -327,7 +359,7 @@ class BatchTaskLists:
             return answer
         match answer.json:
             case {"batchtasks": list() | None as rows, **others}:
-                return _marked_page(rows, others)
+                return _marked_page(rows, others, answer.moment)
         return Finding(Verdict.UNFINISHED, error_msg="the answer carries no batch tasks")
 
     def _targets(self, task: BatchTask, query: Query, marker: Query, deadline: Deadline) -> _Page | Finding:
@@ -335,8 +367,10 @@ class BatchTaskLists:
         if isinstance(answer, Finding):
             return answer
         match answer.json:
-            case {"batchtask": dict(), **others} if isinstance(rows := others.get("task_details"), list | None):
-                return _marked_page(rows, others)
+            case {"batchtask": dict(task_now), **others} if isinstance(rows := others.get("task_details"), list | None):
+                named = _read_as(_Named, task_now)
+                page = _marked_page(rows, others, answer.moment)
+                return replace(page, task_name=None if named is None else named.task_name)
         return Finding(Verdict.UNFINISHED, error_msg="the answer carries no batch task")
 
     def _get(
@@ -354,11 +388,16 @@ class BatchTaskLists:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Entries as they came, how many the whole list has, and from where it goes on, if the answer says so."""
+    """Entries as they came, how many the whole list has, and from where it goes on, if the answer says so.
+
+    `moment`: when it was read, if the answer says so. `task_name`: of the batch task whose targets these are.
+    """
 
     rows: tuple[Any, ...]
     count: int | None
     marker: str | None
+    moment: Moment | None
+    task_name: str | None = None
 
 
 class _Policy(_Answer):
@@ -374,7 +413,7 @@ class _Task(_Answer):
     create_time: Annotated[str | None, BeforeValidator(_text)] = None
     task_policy: _Policy | None = None
 
-    def listed(self) -> ListedBatchTask:
+    def listed(self, moment: Moment | None) -> ListedBatchTask:
         return ListedBatchTask(
             self.task_id,
             self.task_name,
@@ -382,7 +421,12 @@ class _Task(_Answer):
             self.status,
             self.create_time,
             None if self.task_policy is None else self.task_policy.schedule_time,
+            moment,
         )
+
+
+class _Named(_Answer):
+    task_name: _Name
 
 
 class _Detail(_Answer):
@@ -452,15 +496,15 @@ class _Scroll:
         return None if first is None else self._places.get(first)
 
 
-def _rows_by_marker(
-    question: Callable[[Query, Deadline], _Page | Finding], ask: Ask, what: str
-) -> tuple[Any, ...] | Finding:
-    """Read a list by its markers to the end, never by `offset`, which ends at 500.
+def _rows_by_marker(question: Callable[[Query, Deadline], _Page | Finding], ask: Ask, what: str) -> _Page | Finding:
+    """Read a list by its markers to the end, never by `offset`, which ends at 500, and return it as one page.
 
     Ids descend and a page holds those below its marker, so nothing moves from one page to another. Not a page's size
-    alone tells the end but its count, a missing marker, or an empty page.
+    alone tells the end but its count, a missing marker, or an empty page. The `moment` is that of the page by which
+    Huawei's clock is farthest behind; the name is the last page's.
     """
     rows: list[Any] = []
+    moments: list[Moment | None] = []
     marker: str | None = None
     markers: set[str] = set()
     while len(markers) < MOST_PAGES:
@@ -468,24 +512,31 @@ def _rows_by_marker(
         if isinstance(page, Finding):
             return page
         rows += page.rows
+        moments.append(page.moment)
         marker = page.marker
         is_short = len(page.rows) < PER_PAGE
         is_whole = page.count is not None and len(rows) >= page.count
         if not page.rows or (is_short and is_whole) or (marker is None and (is_short or is_whole)):
-            return tuple(rows)
+            known = [moment for moment in moments if moment is not None]
+            moment = max(known, key=_behind) if len(known) == len(moments) else None
+            return replace(page, rows=tuple(rows), moment=moment)
         if marker is None or marker in markers:
             break
         markers.add(marker)
     raise HuaweiUnavailable(f"{what} cannot be listed to their end: {len(rows)} came, and marker {marker}")
 
 
-def _marked_page(rows: list[Any] | None, answer: Mapping[Any, Any]) -> _Page:
+def _behind(moment: Moment) -> timedelta:
+    return moment.behind
+
+
+def _marked_page(rows: list[Any] | None, answer: Mapping[Any, Any], moment: Moment | None) -> _Page:
     match answer.get("page"):
         case {"marker": str(marker), **others} if re.fullmatch(r"[!-~]+", marker):
-            return _Page(tuple(rows or ()), _count(others.get("count")), marker)
+            return _Page(tuple(rows or ()), _count(others.get("count")), marker, moment)
         case {"count": count}:
-            return _Page(tuple(rows or ()), _count(count), None)
-    return _Page(tuple(rows or ()), None, None)
+            return _Page(tuple(rows or ()), _count(count), None, moment)
+    return _Page(tuple(rows or ()), None, None, moment)
 
 
 def _count(value: object) -> int | None:

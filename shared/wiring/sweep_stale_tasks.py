@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from uuid import uuid4
 
-from shared.huawei.codearts_check import CodeArtsCheck
 from shared.huawei.task_lists import BatchTaskLists, CheckTaskLists
 from shared.settings import SweepStaleTasksSettings, read_settings
 from shared.sightings import NoMemory, Sightings
@@ -22,14 +22,14 @@ def sweeper() -> Sweeper:
     table = settings.sightings_table_name
     return Sweeper(
         settings=settings,
-        progress=CodeArtsCheck(check_client),
         check_lists=CheckTaskLists(check_client),
         batch_lists=BatchTaskLists(clouds.iotda_client(settings.iotda_endpoint)),
-        memory=NoMemory() if table is None else Sightings(tables=clouds.aws, table_name=table),
+        memory=NoMemory() if table is None else Sightings(tables=clouds.aws, table_name=table, now=clouds.patience.now),
         bus=clouds.aws,
         queues=clouds.aws,
         check_pace=clouds.pace(),
         batch_pace=clouds.pace(),
         patience=clouds.patience,
         telemetry=telemetry(),
+        new_version=lambda: uuid4().hex,
     )

@@ -82,7 +82,7 @@ def aws(http: Http) -> Aws:
     )
 
 
-def check(fickle: Fickle, reported: Mapping[int, str], sent: list[str]) -> None:
+def check(fickle: Fickle, reported: Mapping[int, object], sent: list[str]) -> None:
     assert Counter(fickle.taken).total() == len(set(fickle.taken)), "taken once"
     assert {sent[position] for position in reported} == set(sent) - set(fickle.taken), "taken or reported, never both"
     assert list(reported) == sorted(reported)

@@ -32,6 +32,7 @@ from shared.aws import (
     AwsRefused,
     AwsUnavailable,
     BusEvent,
+    Failure,
     Message,
     Service,
     check_endpoint_settings,
@@ -134,7 +135,8 @@ def put(amazon: FakeAmazon, events: Sequence[BusEvent], clock: Clock | None = No
 
 def send(amazon: FakeAmazon, messages: Sequence[Message], clock: Clock | None = None) -> Mapping[int, str]:
     clock = clock or Clock()
-    return aws(amazon, clock).send_messages(QUEUE, messages, deadline=clock.deadline())
+    failures = aws(amazon, clock).send_messages(QUEUE, messages, deadline=clock.deadline())
+    return {position: str(failure) for position, failure in failures.items()}
 
 
 # What is sent
@@ -340,7 +342,9 @@ def test_nothing_is_sent_past_the_deadline() -> None:
     assert aws(amazon, clock).put_events("b", [event()] * 11, deadline=late) == dict.fromkeys(
         range(11), "NoTimeLeft: not sent"
     )
-    assert aws(amazon, clock).send_messages("q", [message()], deadline=late) == {0: "NoTimeLeft: not sent"}
+    assert aws(amazon, clock).send_messages("q", [message()], deadline=late) == {
+        0: Failure("NoTimeLeft", "not sent", passing=True)
+    }
     with pytest.raises(AwsUnavailable, match="NoTimeLeft"):
         aws(amazon, clock).secret_string("s", deadline=late)
     assert amazon.asked == []

@@ -205,7 +205,7 @@ def test_a_refusal_is_final_and_says_which_condition_to_check(answer: Response |
     assert len(http.sent) == 1
 
 
-AWS_SAYS = {"service": "STS", "operation": "GetWebIdentityToken", "code": "Oops", "message": "said AWS"}
+AWS_SAYS: dict[str, Any] = {"service": "STS", "operation": "GetWebIdentityToken", "code": "Oops", "message": "said AWS"}
 
 
 @pytest.mark.parametrize("error", [AwsRefused(**AWS_SAYS, mend="enable it"), AwsUnavailable(**AWS_SAYS)])

@@ -1,8 +1,7 @@
-"""Since when a run was seen: on moto's DynamoDB, which reads the same expressions as AWS's."""
+"""The table of sightings: on moto's DynamoDB, which reads the same expressions as AWS's."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from moto import mock_aws
 
 from shared.aws import DYNAMODB, AwsRefused, Service
 from shared.errors import DeploymentFault
-from shared.sightings import KEPT_FOR, Sighting, Sightings
+from shared.sightings import KEPT_FOR, Item, Sighting, Sightings
 from tests.fakes import NOW, Clock
 
 if TYPE_CHECKING:
@@ -71,88 +70,101 @@ def tables() -> Iterator[Tables]:
 
 @pytest.fixture
 def sightings(tables: Tables) -> Sightings:
-    return Sightings(tables=tables, table_name="sightings")
+    return Sightings(tables=tables, table_name="sightings", now=Clock().now)
 
 
 DEADLINE = Clock().deadline()
+MARK = Item("v-1")
+SIGHTED = Item("v-2", FIRST)
+CLAIMED = Item("v-3", FIRST, claimed_until=SEEN + timedelta(minutes=31))
+SPENT = Item("v-4", None, claimed_until=SEEN + timedelta(minutes=31))
+ITEMS = (MARK, SIGHTED, CLAIMED, SPENT)
 
 
-def test_what_was_seen_is_found_again_project_by_project(sightings: Sightings) -> None:
-    sightings.remember("p-1", "t-1", FIRST, deadline=DEADLINE)
-    sightings.remember("p-1", "t-2", LATER, deadline=DEADLINE)
-    sightings.remember("p-2", "t-1", LATER, deadline=DEADLINE)
-    assert sightings.of_project("p-1", deadline=DEADLINE) == {"t-1": FIRST, "t-2": LATER}
+def put(sightings: Sightings, *items: Item | None, task_id: str = "t-1") -> list[bool]:
+    """Swap each of these for the one before it."""
+    before: Item | None = None
+    answers = []
+    for item in items:
+        answers.append(sightings.swap("p-1", task_id, before, item, deadline=DEADLINE))
+        before = item
+    return answers
+
+
+def test_what_was_written_is_found_again_project_by_project(sightings: Sightings) -> None:
+    for number, item in enumerate(ITEMS):
+        assert put(sightings, item, task_id=f"t-{number}") == [True]
+    assert sightings.swap("p-2", "t-1", None, MARK, deadline=DEADLINE)
+    assert sightings.of_project("p-1", deadline=DEADLINE) == {f"t-{n}": item for n, item in enumerate(ITEMS)}
+    assert sightings.of_project("p-2", deadline=DEADLINE) == {"t-1": MARK}
     assert sightings.of_project("p-3", deadline=DEADLINE) == {}
+    assert sightings.read("p-1", "t-2", deadline=DEADLINE) == CLAIMED
+    assert sightings.read("p-1", "t-9", deadline=DEADLINE) is None
 
 
-@pytest.mark.parametrize(
-    ("there", "written", "stays"),
-    [
-        (FIRST, FIRST, FIRST),
-        (FIRST, LATER, LATER),
-        (LATER, FIRST, LATER),
-        # The same run, first seen by another sweep too.
-        (FIRST, replace(FIRST, first_seen=LATER.first_seen), replace(FIRST, first_seen=LATER.first_seen)),
-        # The same run goes forward, and a sweep that read it before another did does not take it back.
-        (FIRST, replace(FIRST, percent=41), replace(FIRST, percent=41)),
-        (FIRST, replace(FIRST, percent=39), FIRST),
-        # As it goes forward in a sweep that began before the next run was seen.
-        (LATER, replace(FIRST, percent=99), LATER),
-    ],
-)
-def test_of_two_sightings_the_one_that_makes_the_run_younger_stays(
-    sightings: Sightings, there: Sighting, written: Sighting, stays: Sighting
-) -> None:
-    for sighting in (there, written):
-        sightings.remember("p-1", "t-1", sighting, deadline=DEADLINE)
-    assert sightings.of_project("p-1", deadline=DEADLINE) == {"t-1": stays}
+def test_an_item_changes_only_at_the_version_that_was_read(sightings: Sightings) -> None:
+    assert put(sightings, MARK, SIGHTED, CLAIMED) == [True, True, True]
+    for held in (None, MARK, SIGHTED, SPENT):
+        for new in (Item("v-9", LATER), None):
+            assert sightings.swap("p-1", "t-1", held, new, deadline=DEADLINE) is False
+    assert sightings.read("p-1", "t-1", deadline=DEADLINE) == CLAIMED
 
 
-@pytest.mark.parametrize(
-    ("run", "percent", "may_be"),
-    [
-        (FIRST.run, 40, True),
-        (FIRST.run, 100, True),
-        (FIRST.run, 39, False),
-        (LATER.run, 40, False),
-        (f"{FIRST.run} 1a2b", 40, False),
-    ],
-)
-def test_a_run_that_goes_back_or_of_which_anything_else_is_told_is_another(
-    run: str, percent: int, *, may_be: bool
-) -> None:
-    assert FIRST.is_of(run, percent) is may_be
-
-
-def test_what_is_forgotten_is_seen_anew(sightings: Sightings) -> None:
-    sightings.remember("p-1", "t-1", FIRST, deadline=DEADLINE)
-    sightings.forget("p-1", "t-1", FIRST, deadline=DEADLINE)
+@pytest.mark.parametrize("new", [Item("v-9", FIRST), Item("v-9")])
+def test_nothing_is_written_in_the_place_of_an_item_that_is_gone(sightings: Sightings, new: Item) -> None:
+    assert put(sightings, SIGHTED, None) == [True, True]
+    assert sightings.swap("p-1", "t-1", SIGHTED, new, deadline=DEADLINE) is False
     assert sightings.of_project("p-1", deadline=DEADLINE) == {}
-    sightings.forget("p-1", "t-1", FIRST, deadline=DEADLINE)
 
 
-def test_only_what_was_read_is_forgotten(sightings: Sightings) -> None:
-    sightings.remember("p-1", "t-1", LATER, deadline=DEADLINE)
-    sightings.forget("p-1", "t-1", FIRST, deadline=DEADLINE)
-    sightings.forget("p-1", "t-1", replace(LATER, first_seen=SEEN), deadline=DEADLINE)
-    assert sightings.of_project("p-1", deadline=DEADLINE) == {"t-1": LATER}
+def test_what_was_removed_may_be_removed_again(sightings: Sightings) -> None:
+    assert put(sightings, SIGHTED, None) == [True, True]
+    assert sightings.swap("p-1", "t-1", SIGHTED, None, deadline=DEADLINE) is True
 
 
-def test_an_item_says_when_it_may_go(sightings: Sightings, tables: Tables) -> None:
-    sightings.remember("p-1", "t-1", FIRST, deadline=DEADLINE)
-    (item,) = tables.client.scan(TableName="sightings")["Items"]
-    assert item["percent_done"] == {"N": "40"}
-    assert item["expires"] == {"N": str(int((SEEN + KEPT_FOR).timestamp()))}
+@pytest.mark.parametrize("item", ITEMS)
+def test_a_write_whose_first_answer_was_lost_is_known_by_its_version(sightings: Sightings, item: Item) -> None:
+    for _ in range(2):
+        assert sightings.swap("p-1", "t-1", None, item, deadline=DEADLINE) is True
 
 
-def test_many_sightings_come_in_pages(sightings: Sightings, tables: Tables) -> None:
+def test_only_a_sighting_without_a_claim_is_evidence() -> None:
+    assert [item.evidence for item in ITEMS] == [None, FIRST, None, None]
+
+
+def test_a_claim_ends_when_the_stop_has_expired() -> None:
+    until = CLAIMED.claimed_until
+    assert until is not None
+    assert CLAIMED.is_claimed(until - timedelta(microseconds=1))
+    assert not CLAIMED.is_claimed(until)
+    assert not SIGHTED.is_claimed(SEEN)
+
+
+@pytest.mark.parametrize("item", ITEMS)
+def test_an_item_says_when_it_may_go(sightings: Sightings, tables: Tables, item: Item) -> None:
+    put(sightings, item)
+    (written,) = tables.client.scan(TableName="sightings")["Items"]
+    assert written["expires"] == {"N": str(int((NOW + KEPT_FOR).timestamp()))}
+
+
+def test_many_items_come_in_pages(sightings: Sightings, tables: Tables) -> None:
     # A page holds 1 MB.
-    long = Sighting("x" * 60_000, SEEN, 0)
+    long = Item("v-1", Sighting("x" * 60_000, SEEN, 0))
     for number in range(40):
-        sightings.remember("p-1", f"t-{number}", long, deadline=DEADLINE)
+        put(sightings, long, task_id=f"t-{number}")
     tables.operations.clear()
     assert len(sightings.of_project("p-1", deadline=DEADLINE)) == 40
     assert len(tables.operations) > 1
+
+
+WRITTEN: dict[str, Any] = {
+    "project_id": {"S": "p-1"},
+    "task_id": {"S": "t-1"},
+    "item_version": {"S": "v-2"},
+    "last_check_time": {"S": FIRST.run},
+    "first_seen": {"S": SEEN.isoformat()},
+    "percent_done": {"N": "40"},
+}
 
 
 @pytest.mark.parametrize(
@@ -167,39 +179,39 @@ def test_many_sightings_come_in_pages(sightings: Sightings, tables: Tables) -> N
     ],
     ids=str,
 )
-def test_an_item_that_cannot_be_read_is_no_sighting(
+def test_a_sighting_that_cannot_be_read_is_none_and_is_written_anew(
     sightings: Sightings, tables: Tables, spoilt: dict[str, Any]
 ) -> None:
-    item = {
-        "project_id": {"S": "p-1"},
-        "task_id": {"S": "t-1"},
-        "last_check_time": {"S": ""},
-        "first_seen": {"S": SEEN.isoformat()},
-        "percent_done": {"N": "0"},
-    }
-    tables.client.put_item(TableName="sightings", Item=item)
-    assert list(sightings.of_project("p-1", deadline=DEADLINE)) == ["t-1"]
-    tables.client.put_item(TableName="sightings", Item=item | spoilt)
+    tables.client.put_item(TableName="sightings", Item=WRITTEN)
+    assert sightings.of_project("p-1", deadline=DEADLINE) == {"t-1": SIGHTED}
+    tables.client.put_item(TableName="sightings", Item=WRITTEN | spoilt)
+    assert sightings.of_project("p-1", deadline=DEADLINE) == {"t-1": Item("v-2")}
+    assert sightings.swap("p-1", "t-1", Item("v-2"), CLAIMED, deadline=DEADLINE)
+
+
+@pytest.mark.parametrize("spoilt", [{"claimed_until": {"S": "soon"}}, {"claimed_until": {"N": "1"}}], ids=str)
+def test_an_item_whose_claim_cannot_be_read_is_left_alone(
+    sightings: Sightings, tables: Tables, spoilt: dict[str, Any]
+) -> None:
+    tables.client.put_item(TableName="sightings", Item=WRITTEN | spoilt)
     assert sightings.of_project("p-1", deadline=DEADLINE) == {}
+    assert sightings.swap("p-1", "t-1", None, MARK, deadline=DEADLINE) is False
 
 
-def test_an_item_of_before_runs_were_known_by_how_far_they_had_come_is_no_sighting(
+def test_an_item_of_before_there_were_versions_is_none_and_is_written_anew(
     sightings: Sightings, tables: Tables
 ) -> None:
-    item = {
-        "project_id": {"S": "p-1"},
-        "task_id": {"S": "t-1"},
-        "last_check_time": {"S": FIRST.run},
-        "first_seen": {"S": SEEN.isoformat()},
-    }
-    tables.client.put_item(TableName="sightings", Item=item)
+    old = {name: value for name, value in WRITTEN.items() if name != "item_version"}
+    tables.client.put_item(TableName="sightings", Item=old)
     assert sightings.of_project("p-1", deadline=DEADLINE) == {}
+    assert put(sightings, MARK) == [True]
+    assert sightings.of_project("p-1", deadline=DEADLINE) == {"t-1": MARK}
 
 
 def test_a_table_that_is_not_there_is_the_deployment_s_fault(tables: Tables) -> None:
-    elsewhere = Sightings(tables=tables, table_name="elsewhere")
-    for do in (elsewhere.remember, elsewhere.forget):
+    elsewhere = Sightings(tables=tables, table_name="elsewhere", now=Clock().now)
+    for held, new in ((None, MARK), (MARK, None)):
         with pytest.raises(DeploymentFault, match=r"^SIGHTINGS_TABLE_NAME: DynamoDB"):
-            do("p-1", "t-1", FIRST, deadline=DEADLINE)
+            elsewhere.swap("p-1", "t-1", held, new, deadline=DEADLINE)
     with pytest.raises(DeploymentFault, match=r"^SIGHTINGS_TABLE_NAME: DynamoDB Query: ResourceNotFoundException"):
         elsewhere.of_project("p-1", deadline=DEADLINE)

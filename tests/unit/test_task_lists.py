@@ -30,9 +30,11 @@ from shared.huawei.task_lists import (
     ListedBatchTask,
     ListedCheckTask,
     Records,
+    Started,
 )
 from shared.planning import BatchTask
-from tests.fakes import BATCH, Clock, FakeHttp, client_over, response
+from shared.staleness import Moment
+from tests.fakes import BATCH, NOW, Clock, FakeHttp, client_over, response
 from tests.simulation import CloudHttp
 
 if TYPE_CHECKING:
@@ -380,6 +382,7 @@ def test_a_page_that_did_not_come_is_asked_for_again(answer: Response | Exceptio
 
 # Since when a check runs, by its jobs.
 
+READ_AT = Moment(ours=NOW, huaweis=NOW.replace(microsecond=0))
 EARLY, LATE = "2026-11-23T06:55:41Z", "2026-11-23T08:00:00Z"
 
 
@@ -400,7 +403,8 @@ def running_since(*answers: Response | Exception, queued: Response | Exception =
     statuses = [each["statuses"] for each in asked]
     assert statuses == sorted(statuses)
     assert statuses[0] == "quering"
-    return since
+    assert since is None or since.moment == READ_AT
+    return None if since is None else since.at
 
 
 @pytest.mark.parametrize(
@@ -501,7 +505,7 @@ def test_a_refusal_to_list_jobs_is_no_fault_and_tells_nothing(answer: Response) 
     assert running_since(answer) is None
     assert running_since(response([job()]), queued=answer) is None
     lists = CheckTaskLists(client_over(FakeHttp(answer, NO_JOBS, response([job()]))))
-    assert [lists.running_since("t-0", ask) for _ in range(2)] == [None, EARLY]
+    assert [lists.running_since("t-0", ask) for _ in range(2)] == [None, Started(EARLY, READ_AT)]
 
 
 def test_an_api_that_does_not_exist_is_asked_once() -> None:
@@ -596,7 +600,7 @@ def test_records_that_could_be_read_in_two_ways_tell_nothing(body: Any) -> None:
 
 @pytest.mark.parametrize("answer", [error("CC.00050014", 400), error("CC.00050010", 403), response(b"<html>", 404)])
 def test_a_refusal_to_list_records_tells_nothing(answer: Response) -> None:
-    assert records(answer) == Records(None, "")
+    assert records(answer) == Records(None, "", moment=None)
 
 
 def test_a_passing_fault_is_no_answer_on_records() -> None:
@@ -640,9 +644,10 @@ def test_without_records_there_is_no_mark(body: Any) -> None:
 
 def percent(*answers: Response | Exception) -> int | None:
     http = FakeHttp(*answers)
-    found = CheckTaskLists(client_over(http)).percent("t-0", ask)
+    found = CheckTaskLists(client_over(http)).progress("t-0", ask)
     assert {sent.url for sent in http.sent} == {"https://huawei.example/v2/tasks/t-0/progress"}
-    return found
+    assert found.percent is None or (found.finding.verdict, found.moment) == (Verdict.RUNS, READ_AT)
+    return found.percent
 
 
 @pytest.mark.parametrize(("ratio", "number"), [("0%", 0), ("7%", 7), ("50%", 50), ("100%", 100)])
@@ -653,9 +658,6 @@ def test_a_run_has_come_as_far_as_its_progress_says(ratio: str, number: int) -> 
 @pytest.mark.parametrize(
     "body",
     [
-        None,
-        [],
-        {},
         {"task_status": 0},
         {"task_status": 0, "progress": None},
         {"task_status": 0, "progress": {"ratio": None}},
@@ -663,11 +665,14 @@ def test_a_run_has_come_as_far_as_its_progress_says(ratio: str, number: int) -> 
             {"task_status": 0, "progress": {"ratio": each}}
             for each in ("", "101%", "50", "5.5%", "-1%", "\N{ARABIC-INDIC DIGIT FIVE}%", 50)
         ),
-        *({"task_status": each, "progress": {"ratio": "100%"}} for each in (1, 2, 3, None, "0")),
+        *({"task_status": each, "progress": {"ratio": "100%"}} for each in (1, 2, 3, None)),
     ],
 )
 def test_progress_that_is_not_a_running_task_s_percentage_tells_nothing(body: Any) -> None:
     assert percent(response(body)) is None
+
+
+NO_PROGRESS: tuple[Any, ...] = (None, [], {}, {"task_status": "0"})
 
 
 def test_faults_in_reading_the_progress_are_those_of_every_question() -> None:
@@ -675,6 +680,9 @@ def test_faults_in_reading_the_progress_are_those_of_every_question() -> None:
     assert percent(NoAnswer("cut"), response({"task_status": 0, "progress": {"ratio": "3%"}})) == 3
     with pytest.raises(HuaweiUnavailable):
         percent(NoAnswer("cut"))
+    for body in NO_PROGRESS:
+        with pytest.raises(HuaweiUnavailable):
+            percent(response(body))
     with pytest.raises(DeploymentFault):
         percent(error("APIGW.0301", 401))
 
@@ -685,8 +693,8 @@ def test_the_stand_in_tells_since_when_a_check_runs(times_of: str) -> None:
     settings = {"check_jobs": "listed"} if times_of == "jobs" else {"check_records_show_running": True}
     _, client = cloud_with(check_tasks=[task], settings=settings)
     lists = CheckTaskLists(client)
-    told = lists.running_since("t-0", ask), lists.records(CHECK_PROJECT_ID, "t-0", ask).unended
-    assert told == ((EARLY, None) if times_of == "jobs" else (None, EARLY))
+    started, unended = lists.running_since("t-0", ask), lists.records(CHECK_PROJECT_ID, "t-0", ask).unended
+    assert (started and started.at, unended) == ((EARLY, None) if times_of == "jobs" else (None, EARLY))
 
 
 # Batch tasks.
@@ -748,8 +756,8 @@ def batch_tasks(http: HttpSender) -> tuple[list[str], int]:
 
 def running_targets(http: HttpSender) -> tuple[set[str], int]:
     listing = BatchTaskLists(client_over(http)).running_targets(BATCH, ask)
-    assert len(listing.entries) == len(set(listing.entries))
-    return set(listing.entries), listing.skipped
+    assert len(listing.targets) == len(set(listing.targets))
+    return set(listing.targets), listing.skipped
 
 
 def hexes(numbers: Iterable[int]) -> list[str]:
@@ -809,9 +817,9 @@ def test_a_batch_task_is_given_in_huawei_s_own_words() -> None:
     listing = lists.tasks(BATCH.project_id, "instance-1", "firmwareUpgrade", "Waitting", ask)
     created = "20261123T060000Z"
     assert listing.entries == (
-        ListedBatchTask("5f", "n", "firmwareUpgrade", "Waitting", created, "20261124T000000Z"),
-        ListedBatchTask("5e", "n", "firmwareUpgrade", "Waitting", None, None),
-        ListedBatchTask("5d", "n", "firmwareUpgrade", "Waitting", created, None),
+        ListedBatchTask("5f", "n", "firmwareUpgrade", "Waitting", created, "20261124T000000Z", READ_AT),
+        ListedBatchTask("5e", "n", "firmwareUpgrade", "Waitting", None, None, READ_AT),
+        ListedBatchTask("5d", "n", "firmwareUpgrade", "Waitting", created, None, READ_AT),
     )
     assert http.sent[0].headers["Instance-Id"] == "instance-1"
 
@@ -1000,5 +1008,5 @@ def test_the_stand_in_s_batch_tasks_and_their_targets_are_listed() -> None:
     }
     assert found == {"Waitting": set(), "Processing": {task.task_id for task in (*tasks, large)}, "Stopped": set()}
     named = lists.running_targets(BatchTask(PROJECT_ID, None, "f0"), ask)
-    assert set(named.entries) == {*devices, "w", "f"}
+    assert set(named.targets) == {*devices, "w", "f"}
     assert not cloud.summary().violations

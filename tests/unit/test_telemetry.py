@@ -148,7 +148,8 @@ def remainder(**more: Any) -> StopTargets:
 
 
 def sent(command_id: str, task_id: str) -> SweepCommand:
-    return SweepCommand(command_id, "stop_task", task_id, asked=("device-9",), body='{"targets": ["device-9"]}')
+    body = '{"targets": ["device-9"]}'
+    return SweepCommand(command_id, "stop_task", task_id, asked=("device-9",), expires_at=NOW, body=body)
 
 
 def report(**more: Any) -> SweepReport:
@@ -241,20 +242,32 @@ def test_calls_and_throttles_add_up(world: World) -> None:
 
 def test_what_a_sweep_found_is_counted(world: World) -> None:
     with world.invocation("sweep_stale_tasks") as telemetry:
-        telemetry.sweep_completed(report())
+        telemetry.commands_sent([sent("sweep:t1:1", "t1"), sent("sweep:t2:1", "t2")])
+        telemetry.sweep_completed(report(), is_published=True)
     assert world.metrics() == {
         "SweepScanned": [500],
         "SweepStale": [12],
         "SweepProtected": [2],
         "SweepUnknownAge": [1],
         "SweepMissed": [2],
-        "SweepSent": [13],
+        "SweepSent": [2],
     }
+
+
+def test_of_a_report_that_is_not_published_only_the_commands_that_were_sent_are_counted(world: World) -> None:
+    with world.invocation("sweep_stale_tasks") as telemetry:
+        telemetry.commands_sent([sent("sweep:t1:1", "t1")])
+        telemetry.sweep_completed(report(refused=True), is_published=False)
+    assert world.metrics() == {"SweepSent": [1]}
+    assert [(line["message"], line.get("published")) for line in world.lines()] == [
+        ("command sent", None),
+        ("sweep", False),
+    ]
 
 
 def test_a_sweep_that_found_too_much_counts_as_refused(world: World) -> None:
     with world.invocation("sweep_stale_tasks") as telemetry:
-        telemetry.sweep_completed(report(refused=True, sent=0, protected=0, unknown_age=0, missed=0))
+        telemetry.sweep_completed(report(refused=True, sent=0, protected=0, unknown_age=0, missed=0), is_published=True)
     assert world.metrics() == {"SweepScanned": [500], "SweepStale": [12], "SweepRefused": [1]}
 
 
@@ -269,7 +282,8 @@ def everything(telemetry: Telemetry) -> None:
     telemetry.not_acknowledged({"m-1": "no time"}, {"m-1": "c-1"})
     telemetry.asked(calls=1, throttles=1)
     telemetry.deployment_fault(DeploymentFault("mend me"))
-    telemetry.sweep_completed(report(refused=True))
+    telemetry.commands_sent([sent("sweep:t1:1", "t1")])
+    telemetry.sweep_completed(report(refused=True), is_published=True)
 
 
 def fail(world: World, error: Exception, request_id: str = "r-1") -> None:
@@ -532,7 +546,7 @@ def test_lines_outside_of_an_invocation_do_not_name_the_last_one(world: World) -
 def test_a_report_is_told_without_its_tasks(world: World) -> None:
     task = {"task_id": "t1", "task_name": "nightly", "running_since": NOW, "evidence": "job"}
     with world.invocation("sweep_stale_tasks") as telemetry:
-        telemetry.sweep_completed(report(tasks=(task,)))
+        telemetry.sweep_completed(report(tasks=(task,)), is_published=True)
     (line,) = world.lines()
     counts = {key: line[key] for key in report().model_dump(exclude={"tasks"})}
     assert counts == report().model_dump(exclude={"tasks"})

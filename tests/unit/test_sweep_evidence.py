@@ -1,0 +1,576 @@
+"""What a sweep takes for evidence: no run is stopped for the age of another, whatever happens between two looks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from local.huawei import CheckTask, Fault
+from shared.aws import AwsRefused, AwsUnavailable, BusEvent, Failure, Message
+from shared.errors import DeploymentFault, HuaweiUnavailable, PublishingFailed
+from tests.fakes import failure_of
+from tests.swept_world import (
+    BATCHES,
+    CHECKS,
+    COUNTED,
+    STOP,
+    TARGETS_QUEUE,
+    TASK_QUEUE,
+    DictMemory,
+    World,
+    batch,
+    compact,
+    found,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from local.huawei.cloud import Reply
+    from local.huawei.signatures import Request
+    from shared.sightings import Item
+
+
+def check(world: World, task_id: str = "t-1", **more: Any) -> None:
+    """Begin a run of a check that is not counted: nothing but its progress tells it from the one before."""
+    world.cloud.add(CheckTask.model_validate({"task_id": task_id, "last_check_time": COUNTED} | more))
+
+
+def seen(*task_ids: str, ratio: str = "10%", hours: float = 3.0) -> World:
+    """Return a world in which a sweep has seen these run, `hours` ago."""
+    world = World()
+    for task_id in task_ids or ("t-1",):
+        check(world, task_id, ratio=ratio)
+    world.sweep(CHECKS, **STOP)
+    world.pass_by(hours=hours)
+    return world
+
+
+def sent(world: World) -> list[str]:
+    return [command["task_id"] for command in world.sent(TASK_QUEUE)]
+
+
+def throttled() -> AwsUnavailable:
+    return AwsUnavailable(service="DynamoDB", operation="PutItem", code="ThrottlingException", message="slow down")
+
+
+def on_request(world: World, is_it: Callable[[Request], bool], happens: Callable[[], None]) -> None:
+    """Let something happen once, right after the answer to the first request that `is_it`."""
+    handle, waiting = world.cloud.handle, [happens]
+
+    def handled(request: Request) -> Reply:
+        reply = handle(request)
+        if waiting and is_it(request):
+            waiting.pop()()
+        return reply
+
+    world.cloud.handle = handled  # type: ignore[method-assign]
+
+
+class Nth:
+    """Whether this is the request of that number whose target has such an end."""
+
+    def __init__(self, number: int, end: str) -> None:
+        self.left = number
+        self.end = end
+
+    def __call__(self, request: Request) -> bool:
+        self.left -= request.target.partition("?")[0].endswith(self.end)
+        return self.left == 0
+
+
+def young_ever_after(world: World) -> None:
+    """Check that the run that began just now is not sent for by any sweep before it is two hours old."""
+    world.aws.queues.clear()
+    for minutes in (5, 40, 70):
+        world.pass_by(minutes=minutes)
+        if minutes == 70:
+            world.pass_by(minutes=-3)
+        world.sweep(CHECKS, **STOP)
+        assert sent(world) == []
+
+
+# An observation that contradicts a sighting removes it, wherever it is made.
+
+
+@pytest.mark.parametrize("status", ["stopped", "success", "failed"])
+def test_what_the_last_look_reads_as_ended_is_not_taken_for_the_run_that_begins_after_it(
+    status: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = seen()
+    with monkeypatch.context() as patched:
+        world.meanwhile(patched, lambda: world.cloud.set_check_status("t-1", status))
+        assert found(world.sweep(CHECKS, **STOP))["sent"] == 0
+    assert world.memory.seen == {}
+    check(world, ratio="60%")
+    young_ever_after(world)
+
+
+def test_what_the_last_look_finds_deleted_is_not_taken_for_a_task_that_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = seen()
+    unknown = Fault.model_validate(
+        {"kind": "answer", "operation": "show_check_progress", "status": 404, "body": {"error_code": "CC.00050014.404"}}
+    )
+    with monkeypatch.context() as patched:
+        world.meanwhile(patched, lambda: world.cloud.set_faults(unknown))
+        assert found(world.sweep(CHECKS, **STOP))["sent"] == 0
+    assert world.memory.seen == {}
+
+
+@pytest.mark.parametrize("reading", range(1, 5))
+def test_a_run_that_is_behind_any_reading_of_this_sweep_is_another(reading: int) -> None:
+    """Each sweep of a stale check reads its progress four times: the state and the look, and both once more."""
+    world = seen(ratio="10%")
+    check(world, ratio="80%")
+
+    def begins_anew() -> None:
+        check(world, ratio="15%")
+
+    if reading < 4:
+        on_request(world, Nth(reading, "/progress"), begins_anew)
+    else:
+        begins_anew()
+        world.sweep(CHECKS | {"dry_run": True})
+        begins_anew()
+    assert found(world.sweep(CHECKS, **STOP))["sent"] == (1 if reading == 4 else 0)
+    if reading < 4:
+        young_ever_after(world)
+
+
+def test_a_run_that_goes_on_through_all_readings_is_stopped() -> None:
+    world = seen(ratio="10%")
+    for reading, ratio in ((1, "20%"), (2, "30%"), (3, "40%")):
+        on_request(world, Nth(reading, "/progress"), lambda ratio=ratio: check(world, ratio=ratio))  # type: ignore[misc]
+    assert found(world.sweep(CHECKS, **STOP))["sent"] == 1
+
+
+def test_a_sighting_that_a_list_of_jobs_refutes_is_removed() -> None:
+    world = World(check_jobs="listed")
+    check(world)  # in no list of jobs
+    world.sweep(CHECKS, **STOP)
+    assert list(world.memory.seen) == ["t-1"]
+    world.pass_by(hours=2.9)
+    check(world, running_since=world.ago())
+    world.sweep(CHECKS, **STOP)
+    assert world.memory.seen == {}
+    check(world)
+    young_ever_after(world)
+
+
+def test_a_sighting_that_a_record_refutes_is_removed() -> None:
+    world = World(check_records_show_running=True)
+    check(world, last_check_time=world.ago())
+    world.sweep(CHECKS, **STOP)
+    assert list(world.memory.seen) == ["t-1"]
+    world.pass_by(hours=2.9)
+    check(world, running_since=world.ago(), last_check_time=world.ago())
+    world.sweep(CHECKS, **STOP)
+    assert world.memory.seen == {}
+
+
+def test_a_sighting_that_a_list_of_jobs_confirms_stays() -> None:
+    world = World(check_jobs="listed")
+    began = world.ago(minutes=1)
+    check(world)
+    world.sweep(CHECKS, **STOP)
+    world.pass_by(hours=1)
+    check(world, running_since=began)
+    world.sweep(CHECKS, **STOP)
+    world.pass_by(hours=1.1)
+    check(world)
+    assert found(world.sweep(CHECKS, **STOP))["sent"] == 1
+
+
+def test_what_is_removed_is_removed_whatever_another_sweep_has_written_meanwhile() -> None:
+    world = seen()
+    written: list[Item] = []
+
+    def another_writes(task_id: str, new: Item | None) -> None:
+        if new is None and len(written) < 3:
+            key = next(key for key in world.memory.items if key[1] == task_id)
+            written.append(world.memory.items[key])
+            world.memory.items[key] = replace(written[-1], version=f"other-{len(written)}")
+
+    world.memory.before_swap = another_writes
+    world.cloud.set_check_status("t-1", "stopped")
+    world.sweep(CHECKS)
+    assert (world.memory.items, len(written)) == ({}, 3)
+
+
+def test_if_what_is_refuted_cannot_be_removed_of_one_task_it_is_still_removed_of_the_others() -> None:
+    world = seen("t-1", "t-2", "t-3")
+    for task_id in ("t-1", "t-2", "t-3"):
+        world.cloud.set_check_status(task_id, "stopped")
+
+    def down(task_id: str, _: Item | None) -> None:
+        if task_id == "t-1":
+            raise throttled()
+
+    world.memory.before_swap = down
+    with pytest.raises(AwsUnavailable):
+        world.sweep(CHECKS, **STOP)
+    # What was read is removed at once; of the others nothing is known.
+    assert "t-1" in world.memory.seen
+    assert sent(world) == []
+
+
+# No update revives an item, and two sweeps send one command.
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("reading", [1, 2])
+def test_a_sweep_that_reads_while_another_has_the_run_stopped_brings_no_sighting_back(
+    reading: int,
+    dry_run: bool,  # noqa: FBT001 - a table
+) -> None:
+    world = seen()
+
+    def another_sweep_has_it_stopped() -> None:
+        assert found(world.sweep_beside(CHECKS, **STOP))["sent"] == 1
+        world.cloud.set_check_status("t-1", "stopped")
+        world.sweep_beside(CHECKS)
+        check(world, ratio="90%")
+
+    on_request(world, Nth(reading, "/progress"), another_sweep_has_it_stopped)
+    world.sweep(CHECKS, dry_run=dry_run)
+    assert len(sent(world)) == 1
+    young_ever_after(world)
+
+
+def test_of_two_sweeps_at_once_the_one_that_claimed_the_run_sends() -> None:
+    world = seen()
+    others: list[dict[str, Any]] = []
+
+    def another_is_first(_: str, new: Item | None) -> None:
+        if new is not None and new.claimed_until and not others:
+            others.append({})
+            others[0] = world.sweep_beside(CHECKS, **STOP)
+
+    world.memory.before_swap = another_is_first
+    mine = world.sweep(CHECKS, **STOP)
+    assert (others[0]["sent"], mine["stale"], mine["sent"]) == (1, 1, 0)
+    assert sent(world) == ["t-1"]
+
+
+@pytest.mark.parametrize(
+    "choices", [{"check_jobs": "listed"}, {"check_records_show_running": True}], ids=["job", "check_record"]
+)
+def test_two_sweeps_at_once_send_one_command_by_any_evidence(choices: dict[str, Any]) -> None:
+    world = World(**choices)
+    since = world.ago(hours=3)
+    check(world, running_since=since, last_check_time=since)
+    others: list[dict[str, Any]] = []
+    on_request(world, Nth(2, "/progress"), lambda: others.append(world.sweep_beside(CHECKS, **STOP)))
+    world.sweep(CHECKS, **STOP)
+    assert sent(world) == ["t-1"]
+
+
+def test_while_a_command_may_still_act_its_run_is_not_seen_anew() -> None:
+    """A sighting of a run that is about to be stopped would be taken for one of the run that takes its place."""
+    world = seen()
+    assert found(world.sweep(CHECKS, **STOP))["sent"] == 1
+    world.pass_by(minutes=20)
+    assert found(world.sweep(CHECKS, **STOP))["unknown_age"] == 1
+    assert world.memory.seen == {}
+    world.pass_by(minutes=9)  # only now is it stopped, and started again
+    check(world, ratio="90%")
+    young_ever_after(world)
+
+
+def test_a_run_that_outlives_its_command_is_seen_anew_and_stopped_two_hours_later() -> None:
+    world = seen()
+    for _ in range(2):
+        assert found(world.sweep(CHECKS, **STOP))["sent"] == 1
+        world.pass_by(minutes=32)
+        assert found(world.sweep(CHECKS, **STOP))["unknown_age"] == 1
+        world.pass_by(hours=2.1)
+
+
+def test_what_was_seen_to_end_while_its_command_may_still_act_does_not_come_back() -> None:
+    """The command is claimed, another sweep sees the run ended, and then the command cannot be sent."""
+    world = seen()
+
+    def refuse(each: BusEvent | Message) -> str | None:
+        if isinstance(each, BusEvent):
+            return None
+        world.aws.refuse = lambda _: None
+        world.cloud.set_check_status("t-1", "stopped")
+        world.sweep_beside(CHECKS)
+        check(world, ratio="90%")
+        return "InternalError: no"
+
+    world.aws.refuse = refuse
+    with pytest.raises(PublishingFailed):
+        world.sweep(CHECKS, **STOP)
+    assert world.memory.seen == {}
+    young_ever_after(world)
+
+
+# What sent nothing leaves the evidence as it was.
+
+
+FOUR = ("t-1", "t-2", "t-3", "t-4")
+
+
+def test_if_the_queue_refuses_everything_the_next_sweep_sends_everything() -> None:
+    world = seen(*FOUR)
+    before = world.memory.seen
+    world.aws.queue_error = AwsRefused(
+        service="SQS", operation="SendMessageBatch", code="AccessDenied", message="no", mend="allow it"
+    )
+    with pytest.raises(DeploymentFault, match=r"0 of 4 commands were sent; https://sqs/stop-task: SQS .*AccessDenied"):
+        world.sweep(CHECKS, **STOP)
+    assert world.memory.seen == before
+    assert world.aws.events[-1]["sent"] == 0
+    world.aws.queue_error = None
+    assert found(world.sweep(CHECKS, **STOP))["sent"] == 4
+
+
+def test_if_the_claim_of_one_is_throttled_the_others_are_sent_and_the_next_sweep_sends_that_one() -> None:
+    world = seen(*FOUR)
+
+    def down(task_id: str, new: Item | None) -> None:
+        if task_id == "t-3" and new is not None and new.claimed_until:
+            raise throttled()
+
+    world.memory.before_swap = down
+    with pytest.raises(PublishingFailed, match=r"3 of 4 commands were sent; DynamoDB PutItem: ThrottlingException"):
+        world.sweep(CHECKS, **STOP)
+    assert sorted(sent(world)) == ["t-1", "t-2", "t-4"]
+    assert list(world.memory.seen) == ["t-3"]
+    world.memory.before_swap = lambda *_: None
+    assert found(world.sweep(CHECKS, **STOP))["sent"] == 1
+    assert sorted(sent(world)) == list(FOUR)
+
+
+def test_a_claim_whose_answer_was_lost_is_taken_back() -> None:
+    class Lossy(DictMemory):
+        def swap(self, project_id: str, task_id: str, held: Any, new: Any, *, deadline: Any) -> bool:
+            answer = super().swap(project_id, task_id, held, new, deadline=deadline)
+            if new is not None and new.claimed_until:
+                raise throttled()
+            return answer
+
+    world = World(memory=(memory := Lossy()))
+    check(world)
+    world.sweep(CHECKS)
+    world.pass_by(hours=3)
+    with pytest.raises(PublishingFailed, match="0 of 1 commands were sent"):
+        world.sweep(CHECKS, **STOP)
+    assert list(memory.seen) == ["t-1"]
+
+
+@pytest.mark.parametrize("in_doubt", [True, False])
+def test_only_what_surely_was_not_sent_keeps_its_sighting(
+    in_doubt: bool,  # noqa: FBT001 - a table
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = seen()
+
+    def not_sent(*_: Any, **__: Any) -> dict[int, Failure]:
+        return {0: failure_of("NoAnswer: cut", in_doubt=in_doubt)}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.aws, "send_messages", not_sent)
+        with pytest.raises(PublishingFailed, match="0 of 1 commands were sent; 1 of 1 commands could not be sent"):
+            world.sweep(CHECKS, **STOP)
+    assert list(world.memory.seen) == ([] if in_doubt else ["t-1"])
+
+
+@pytest.mark.parametrize("evidence", ["job", "sighting"])
+def test_a_claim_of_a_sweep_that_died_before_it_sent_ends_with_the_command(evidence: str) -> None:
+    world = World(check_jobs="listed")
+    check(world, running_since=world.ago() if evidence == "job" else None)
+    world.sweep(CHECKS)
+    world.pass_by(hours=3)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(_: BusEvent | Message) -> str | None:
+        raise Killed
+
+    world.aws.refuse = killed
+    with pytest.raises(Killed):
+        world.sweep(CHECKS, **STOP)
+    world.aws.refuse = lambda _: None
+    assert found(world.sweep(CHECKS, **STOP))["sent"] == 0
+    world.pass_by(minutes=32)
+    assert found(world.sweep(CHECKS, **STOP))["sent"] == (1 if evidence == "job" else 0)
+
+
+# An error says what was sent.
+
+
+def test_if_the_report_and_the_table_fail_after_commands_were_sent_the_error_says_how_many() -> None:
+    world = seen(*(f"t-{number:02}" for number in range(12)))
+
+    def refuse(each: BusEvent | Message) -> str | None:
+        if isinstance(each, BusEvent):
+            return "InternalFailure: no bus"
+        return "InternalError: no queue" if json.loads(each.body)["task_id"] == "t-07" else None
+
+    def down(_: str, new: Item | None) -> None:
+        if new is not None and new.sighting and not new.claimed_until and len(sent(world)) == 11:
+            raise throttled()
+
+    world.aws.refuse = refuse
+    world.memory.before_swap = down
+    with pytest.raises(PublishingFailed) as raised:
+        world.sweep(CHECKS, **STOP)
+    said = str(raised.value)
+    assert said.startswith("11 of 12 commands were sent; ")
+    for word in ("InternalError: no queue", "InternalFailure: no bus", "DynamoDB PutItem: ThrottlingException"):
+        assert word in said
+
+
+def test_an_error_of_the_bus_and_one_of_a_last_look_are_both_in_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(check_jobs="listed")
+    for task_id in ("t-1", "t-2"):
+        check(world, task_id, running_since=world.ago(hours=3))
+    fault = Fault(kind="error_json", operation="show_check_progress", task_id="t-1")
+    world.meanwhile(monkeypatch, lambda: world.cloud.set_faults(fault))
+    world.aws.error = AwsRefused(service="EventBridge", operation="PutEvents", code="No", message="no", mend="")
+    with pytest.raises(DeploymentFault, match=r"^1 of 1 commands were sent; OUTCOME_BUS_NAME: .*; of 1 stale tasks"):
+        world.sweep(CHECKS, **STOP)
+    world.aws.error = None
+    world.cloud.set_faults()
+    with pytest.raises(HuaweiUnavailable, match=r"^0 of 1 commands were sent; of 1 stale tasks"):
+        world.sweep(CHECKS, **STOP)  # the command for t-2 may still act
+
+
+# The newest name counts.
+
+
+NIGHTLY, RELEASE = "nightly", "release-1"
+
+
+class Named:
+    """A check and a batch task of one name, both stale."""
+
+    def __init__(self, asked: dict[str, Any], name: str) -> None:
+        self.asked = asked
+        self.world = World(check_jobs="listed")
+        self.since, self.created = self.world.ago(hours=3), compact(self.world.ago(days=2))
+        self.call(name)
+
+    def call(self, name: str) -> None:
+        check(self.world, task_name=name, running_since=self.since)
+        self.world.cloud.add(batch("a1", self.world, days=2, task_name=name, create_time=self.created))
+
+    def swept(self) -> dict[str, int]:
+        report = self.world.sweep(self.asked, protect=["release-*"], **STOP)
+        commands = self.world.sent(TASK_QUEUE if self.asked is CHECKS else TARGETS_QUEUE)
+        assert len(commands) == report["sent"]
+        assert len(report["tasks"]) == report["stale"]
+        return {name: report[name] for name in ("stale", "protected", "missed", "sent")}
+
+
+PROTECTED = {"stale": 0, "protected": 1, "missed": 0, "sent": 0}
+SENT = {"stale": 1, "protected": 0, "missed": 0, "sent": 1}
+
+
+@pytest.mark.parametrize("asked", [CHECKS, BATCHES], ids=["checks", "batches"])
+def test_a_name_that_is_protected_by_the_last_look_protects(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = Named(asked, NIGHTLY)
+    named.world.meanwhile(monkeypatch, lambda: named.call(RELEASE))
+    assert named.swept() == PROTECTED
+
+
+@pytest.mark.parametrize(("old", "new", "found"), [(NIGHTLY, RELEASE, PROTECTED), (RELEASE, NIGHTLY, SENT)])
+def test_of_two_lists_of_checks_the_later_one_says_the_name(old: str, new: str, found: dict[str, int]) -> None:
+    named = Named(CHECKS, old)
+    on_request(named.world, Nth(1, "/tasks"), lambda: named.call(new))
+    assert named.swept() == found
+
+
+@pytest.mark.parametrize("asked", [CHECKS, BATCHES], ids=["checks", "batches"])
+def test_a_task_whose_newest_name_cannot_be_read_is_not_stopped_and_the_report_says_so(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = Named(asked, NIGHTLY)
+    named.world.meanwhile(monkeypatch, lambda: named.call("\ud83d"))
+    assert named.swept() == {"stale": 1, "protected": 0, "missed": 1, "sent": 0}
+
+
+# A part of a command is named by its content.
+
+
+def test_different_targets_of_one_task_are_different_commands_and_the_same_are_one() -> None:
+    world = World()
+    created = compact(world.ago(days=2))
+    ids: dict[str, set[str]] = {}
+    for targets in (range(7_000), range(3_000, 7_000), range(6_999, 2_999, -1), range(7_000)):
+        named = tuple(f"d{number:05}" for number in targets)
+        world.cloud.add(batch("a1", world, days=2, targets=named, create_time=created))
+        world.sweep(BATCHES, **STOP)
+        for command in world.sent(TARGETS_QUEUE):
+            assert ids.setdefault(command["command_id"], set(command["targets"])) == set(command["targets"])
+    assert sorted(len(each) for each in ids.values()) == [2_000, 4_000, 5_000]
+
+
+# No clock is right for certain.
+
+
+@pytest.mark.parametrize("minutes", [10, 2, -2, -10])
+@pytest.mark.parametrize(
+    "choices", [{"check_jobs": "listed"}, {"check_records_show_running": True}, {}], ids=["job", "record", "sighting"]
+)
+def test_a_check_is_never_stopped_too_young_by_a_clock_that_is_wrong(choices: dict[str, Any], minutes: int) -> None:
+    behind = timedelta(minutes=minutes)
+    world = World(behind=behind, **choices)
+    huaweis = f"{world.clock.now() - behind:%Y-%m-%dT%H:%M:%SZ}"
+    began = world.clock.now()
+    check(world, running_since=huaweis, last_check_time=huaweis)
+    sent_after: float | None = None
+    while sent_after is None:
+        if found(world.sweep(CHECKS, **STOP))["sent"]:
+            sent_after = (world.clock.now() - began).total_seconds()
+        world.pass_by(seconds=30)
+    assert 7_200 <= sent_after <= 7_200 + abs(minutes) * 60 + 60
+
+
+@pytest.mark.parametrize("minutes", [10, 2, -2, -10])
+@pytest.mark.parametrize("evidence", ["create_time", "schedule_time"])
+def test_a_batch_task_is_never_stopped_too_young_by_a_clock_that_is_wrong(evidence: str, minutes: int) -> None:
+    behind = timedelta(minutes=minutes)
+    world = World(behind=behind)
+    began = world.clock.now()
+    huaweis = compact(f"{began - behind:%Y-%m-%dT%H:%M:%SZ}")
+    times = {"create_time": compact(world.ago(days=9)), "schedule_time": huaweis}
+    world.cloud.add(batch("a1", world, days=0, **(times if evidence == "schedule_time" else {"create_time": huaweis})))
+    world.pass_by(hours=23.5)
+    while not found(world.sweep(BATCHES, **STOP))["sent"]:
+        world.pass_by(seconds=30)
+    assert 86_400 <= (world.clock.now() - began).total_seconds() <= 86_400 + abs(minutes) * 60 + 60
+
+
+@pytest.mark.parametrize("date", [None, "yesterday", "Mon, 23 Nov 2026 08:30:00 GMT", "Tue, 24 Nov 2026 08:49:05 GMT"])
+@pytest.mark.parametrize("choices", [{"check_jobs": "listed"}, {"check_records_show_running": True}, {}], ids=str)
+def test_without_the_date_of_an_answer_an_age_is_unknown(date: str | None, choices: dict[str, Any]) -> None:
+    world = World(**choices)
+    since = world.ago(hours=30)
+    check(world, running_since=since, last_check_time=since)
+    world.cloud.add(batch("a1", world, days=2))
+    handle = world.cloud.handle
+
+    def dated(request: Request) -> Reply:
+        reply = handle(request)
+        others = {name: value for name, value in reply.headers.items() if name != "Date"}
+        return replace(reply, headers=others if date is None else others | {"Date": date})
+
+    world.cloud.handle = dated  # type: ignore[method-assign]
+    for asked in (CHECKS, BATCHES):
+        for _ in range(2):
+            report = found(world.sweep(asked, **STOP))
+            assert report == {"scanned": 1, "stale": 0, "protected": 0, "unknown_age": 1, "sent": 0}
+            world.pass_by(seconds=1)
+    assert world.memory.seen == {}
