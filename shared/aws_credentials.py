@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from shared.fetch_once import FetchOnce
 from shared.http import Http, NoAnswer, NoSuchHost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from shared.deadline import Deadline
 
@@ -76,50 +75,43 @@ class CredentialSource:
         self._http = http
         self._environment = environment
         self._now = now
-        self._lock = Lock()
         self._fetched: Credentials | None = None
+        self._expired: Credentials | None = None
+        self._once = FetchOnce(
+            "the AWS credentials",
+            now=now,
+            timed_out=CredentialsUnavailable,
+            faults=(CredentialsUnavailable, CredentialsRefused),
+            is_transient=lambda fault: isinstance(fault, CredentialsUnavailable),
+            transient_for=timedelta(0),  # what is sent with the credentials is tried again anyway
+        )
 
     def current(self, *, deadline: Deadline) -> Credentials:
-        """Give credentials that are good for now, fetching them if need be: once, however many threads ask.
+        """Return credentials that are good for now, fetching them if need be: once, however many threads ask.
 
-        Raises `CredentialsUnavailable` or `CredentialsRefused`.
+        Renewing early is a courtesy: if it fails, those that are still good are used. Raises `CredentialsUnavailable`
+        or `CredentialsRefused`.
         """
         if keys := self._environment_keys():
             return keys
-        if (fetched := self._fetched) and self._lasts(fetched, RENEW_BEFORE):
-            return fetched
-        with self._alone(deadline):
-            fetched = self._fetched
-            if fetched and self._lasts(fetched, RENEW_BEFORE):
-                return fetched  # another thread was faster
-            try:
-                self._fetched = renewed = self._fetch(deadline)
-            except (CredentialsUnavailable, CredentialsRefused):
-                if fetched and self._lasts(fetched, timedelta(0)):
-                    return fetched  # renewing early is a courtesy; these are still good
-                raise
-            return renewed
+        return self._lasting(RENEW_BEFORE) or self._once.get(
+            lambda: self._lasting(RENEW_BEFORE), self._fetch, deadline, spare=self._lasting(timedelta(0))
+        )
 
     def forget(self, expired: Credentials) -> bool:
-        """Drop credentials that AWS calls expired; say whether others can be fetched in their place."""
+        """Never return credentials again that AWS calls expired; say whether others can be fetched in their place."""
         if expired.expires_at is None:
             return False
-        with self._lock:
-            if self._fetched is expired:
-                self._fetched = None
+        # No lock: another thread may be fetching, and if two forget different ones, the older are no longer used.
+        self._expired = expired
         return True
 
-    def _lasts(self, credentials: Credentials, span: timedelta) -> bool:
-        return credentials.expires_at is not None and self._now() + span < credentials.expires_at
-
-    @contextmanager
-    def _alone(self, deadline: Deadline) -> Iterator[None]:
-        if not self._lock.acquire(timeout=deadline.remaining()):
-            raise CredentialsUnavailable("no time left to wait for the credentials another thread is fetching")
-        try:
-            yield
-        finally:
-            self._lock.release()
+    def _lasting(self, span: timedelta) -> Credentials | None:
+        """Return what was fetched, if it is good for so long."""
+        fetched = self._fetched
+        if fetched is None or fetched.expires_at is None or fetched is self._expired:
+            return None
+        return fetched if self._now() + span < fetched.expires_at else None
 
     def _environment_keys(self) -> Credentials | None:
         key = self._environment.get("AWS_ACCESS_KEY_ID", "")
@@ -148,7 +140,8 @@ class CredentialSource:
                 f"the container credentials endpoint answered {response.status}: "
                 "check AWS_CONTAINER_AUTHORIZATION_TOKEN or _TOKEN_FILE, and the role"
             )
-        return _read(response.body)
+        self._fetched = fetched = _read(response.body)
+        return fetched
 
     def _container_url(self) -> str:
         relative = self._environment.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")

@@ -58,6 +58,11 @@ EVENTS: Final = ("tests/property/test_events_by_place.py",)
 TELEMETRY: Final = ("tests/unit/test_telemetry.py",)
 SIGNING: Final = ("tests/property/test_aws_signing.py",)
 FAULTS: Final = ("tests/unit/test_huawei_faults.py",)
+FETCH: Final = ("tests/unit/test_fetch_once.py",)
+SECRET: Final = ("tests/unit/test_huawei_credentials.py",)
+KEYLESS: Final = ("tests/unit/test_keyless.py",)
+AWS_KEYS: Final = ("tests/unit/test_aws_credentials.py",)
+HUAWEI_CLIENT: Final = ("tests/unit/test_huawei_client.py",)
 HARD_ANSWERS: Final = ("tests/unit/test_hard_answers.py",)
 IN_DOUBT: Final = ("tests/property/test_stops_in_doubt.py",)
 MEMORY: Final = ("tests/contract/test_memory.py",)
@@ -1491,6 +1496,216 @@ MUTANTS: Final = (
         "            self._redeliver_soon(messages, deadline=deadline)\n            raise",
         "            raise",
         DELIVERIES,
+    ),
+    Mutant(
+        "7 keys: a thread waits for a fetch past its deadline",
+        "shared/fetch_once.py",
+        "timeout=deadline.remaining() if spare is None else 0",
+        "timeout=-1 if spare is None else 0",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: a thread with a spare value waits for a fetch",
+        "shared/fetch_once.py",
+        "timeout=deadline.remaining() if spare is None else 0",
+        "timeout=deadline.remaining()",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: what another thread fetched is fetched again",
+        "shared/fetch_once.py",
+        "if (value := known()) is not None:",
+        "if (value := known()) is None and value is not None:",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: a failure is repeated by those who come later",
+        "shared/fetch_once.py",
+        "        if until is not None and now < until:",
+        "        if False:",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: a failure is repeated by those who waited for it",
+        "shared/fetch_once.py",
+        "(until is not None and self._ended != ended)",
+        "False",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: a failure for want of time is shared with those who have time",
+        "shared/fetch_once.py",
+        "return min(left, self._transient_for) if left else None",
+        "return min(left, self._transient_for)",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: a transient failure is remembered as a refusal",
+        "shared/fetch_once.py",
+        "if not self._is_transient(fault):",
+        "if True:",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: a refusal is remembered as a transient failure",
+        "shared/fetch_once.py",
+        "if not self._is_transient(fault):",
+        "if False:",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: a transient failure is remembered past the deadline of who met it",
+        "shared/fetch_once.py",
+        "return min(left, self._transient_for) if left else None",
+        "return self._transient_for if left else None",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: a refusal is remembered longer than SQS waits",
+        "shared/fetch_once.py",
+        "REFUSED_FOR: Final = timedelta(seconds=30)",
+        "REFUSED_FOR: Final = timedelta(seconds=48)",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: a failed early renewal is repeated at once",
+        "shared/fetch_once.py",
+        "(has_spare and now < at + REFUSED_FOR) or ",
+        "",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: a failed early renewal raises",
+        "shared/fetch_once.py",
+        "            if spare is None:\n                raise\n            return spare",
+        "            raise",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: an early renewal takes all the time",
+        "shared/fetch_once.py",
+        "deadline.less(deadline.remaining() / 2)",
+        "deadline",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: a remembered failure keeps a delivery alive",
+        "shared/fetch_once.py",
+        "_Failure(type(fault)(*fault.args), at",
+        "_Failure(fault, at",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: a lock is kept after an error",
+        "shared/fetch_once.py",
+        "        finally:\n            self._lock.release()",
+        "        finally:\n            pass",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: what was renewed is renewed again at once",
+        "shared/fetch_once.py",
+        "            self._renewed_at = self._now()\n",
+        "            pass\n",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: what was renewed is never renewed again",
+        "shared/fetch_once.py",
+        "self._renewed_at is not None and self._now() < self._renewed_at + REFUSED_FOR",
+        "self._renewed_at is not None",
+        FETCH,
+    ),
+    Mutant(
+        "7 keys: a throttle of Secrets Manager is taken for a refusal",
+        "shared/huawei/credentials.py",
+        "isinstance(fault.__cause__, AwsUnavailable)",
+        "False",
+        SECRET,
+    ),
+    Mutant(
+        "7 keys: a refused key is not looked for in the secret",
+        "shared/huawei/credentials.py",
+        "return None if self._current == refused else self._current",
+        "return self._current",
+        SECRET,
+    ),
+    Mutant(
+        "7 keys: an outage of Huawei's STS is taken for a refusal",
+        "shared/huawei/keyless.py",
+        "isinstance(fault.__cause__, AwsUnavailable | _Passing)",
+        "isinstance(fault.__cause__, AwsUnavailable)",
+        KEYLESS,
+    ),
+    Mutant(
+        "7 keys: an outage of AWS STS is taken for a refusal",
+        "shared/huawei/keyless.py",
+        "isinstance(fault.__cause__, AwsUnavailable | _Passing)",
+        "isinstance(fault.__cause__, _Passing)",
+        KEYLESS,
+    ),
+    Mutant(
+        "7 keys: refused keys of a session are used again",
+        "shared/huawei/keyless.py",
+        "            self._session = None  # nobody shall use them again, whatever becomes of the exchange\n",
+        "",
+        KEYLESS,
+    ),
+    Mutant(
+        "7 keys: an outage of the container endpoint is taken for a refusal",
+        "shared/aws_credentials.py",
+        "isinstance(fault, CredentialsUnavailable)",
+        "False",
+        AWS_KEYS,
+    ),
+    Mutant(
+        "7 keys: a transient failure of the container endpoint is not tried again",
+        "shared/aws_credentials.py",
+        "transient_for=timedelta(0)",
+        "transient_for=timedelta(5)",
+        AWS_KEYS,
+    ),
+    Mutant(
+        "7 keys: expired AWS credentials are used again",
+        "shared/aws_credentials.py",
+        "        self._expired = expired\n",
+        "",
+        AWS_KEYS,
+    ),
+    Mutant(
+        "7 keys: a refused call waits for a renewal past its deadline",
+        "shared/huawei/client.py",
+        "if not self._renewing.acquire(timeout=deadline.remaining()):",
+        "if not self._renewing.acquire():",
+        HUAWEI_CLIENT,
+    ),
+    Mutant(
+        "7 keys: a fresh key that is refused is tried by every thread",
+        "shared/huawei/client.py",
+        "if renewed is None or tried == (renewed, False):",
+        "if renewed is None:",
+        HUAWEI_CLIENT,
+    ),
+    Mutant(
+        "7 keys: a fresh key that works is used by one thread at a time",
+        "shared/huawei/client.py",
+        "            if tried != (renewed, True):\n",
+        "            if True:\n",
+        HUAWEI_CLIENT,
+    ),
+    Mutant(
+        "7 keys: a fresh key is tried by all threads at once",
+        "shared/huawei/client.py",
+        "            if tried != (renewed, True):\n",
+        "            if False:\n",
+        HUAWEI_CLIENT,
+    ),
+    Mutant(
+        "7 keys: a fresh key that is refused later is not noticed",
+        "shared/huawei/client.py",
+        "was_accepted=not _is_refusal(reply)",
+        "was_accepted=True",
+        HUAWEI_CLIENT,
     ),
 )
 

@@ -171,7 +171,7 @@ class HuaweiClient:
         self._derived = derived
         self._now = now
         self._renewing = threading.Lock()
-        self._refused: dict[Scope, Credentials] = {}
+        self._tried: dict[Scope, _Tried] = {}
         self._trust: dict[Scope, Trust] = {}
 
     def trust(self, scope: Scope | None) -> Trust:
@@ -216,17 +216,31 @@ class HuaweiClient:
     ) -> Reply | NoAnswer:
         # More than five refusals in a row lock a key for five minutes (Huawei's FAQs on SIS and APIG): fresh
         # credentials are tried by one thread, once, and what was refused to one is not tried by the others.
-        with self._renewing:
+        if not self._renewing.acquire(timeout=deadline.remaining()):
+            fault = self._credentials_refused(request.scope, refusal)
+            raise DeploymentFault(f"{fault}; no time left to wait for the fresh ones that another thread is trying")
+        try:
             renewed = self._credentials.renewed(refused, deadline)
-            if renewed is None or renewed == self._refused.get(request.scope):
+            tried = self._tried.get(request.scope)
+            if renewed is None or tried == (renewed, False):
                 raise self._credentials_refused(request.scope, refusal)
-            reply = self._send(request, renewed, deadline)
-            if _is_refusal(reply):
-                if len(self._refused) >= MOST_SCOPES:
-                    self._refused = {}
-                self._refused[request.scope] = renewed
-                raise self._credentials_refused(request.scope, reply)
-            return reply
+            if tried != (renewed, True):
+                return self._try(request, renewed, deadline)
+        finally:
+            self._renewing.release()
+        # Accepted when another thread tried them: no thread needs to wait for this call.
+        return self._try(request, renewed, deadline)
+
+    def _try(self, request: _Request, renewed: Credentials, deadline: Deadline) -> Reply | NoAnswer:
+        """Send with fresh credentials, and remember whether they were accepted."""
+        reply = self._send(request, renewed, deadline)
+        if isinstance(reply, Reply):
+            if len(self._tried) >= MOST_SCOPES:
+                self._tried = {}
+            self._tried[request.scope] = _Tried(renewed, was_accepted=not _is_refusal(reply))
+        if _is_refusal(reply):
+            raise self._credentials_refused(request.scope, reply)
+        return reply
 
     def _credentials_refused(self, scope: Scope, refusal: Reply | NoAnswer) -> DeploymentFault:
         said = f"{refusal.status} {refusal.error_code}: {refusal.error_msg}" if isinstance(refusal, Reply) else ""
@@ -298,6 +312,13 @@ class HuaweiClient:
             raise DeploymentFault(
                 f"a request to {self._host} could not be signed ({type(error).__name__}); check the keys"
             ) from None
+
+
+class _Tried(NamedTuple):
+    """Fresh credentials, and what became of the first call with them."""
+
+    credentials: Credentials
+    was_accepted: bool
 
 
 class _Request(NamedTuple):

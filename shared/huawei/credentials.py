@@ -6,7 +6,6 @@ A source is shared by all threads of a warm process. Keys never appear in a repr
 from __future__ import annotations
 
 import re
-import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -14,8 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.aws import AwsRefused, AwsUnavailable
 from shared.errors import DeploymentFault
+from shared.fetch_once import FetchOnce
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from shared.deadline import Deadline
 
 _VISIBLE_ASCII: Final = re.compile(r"[!-~]+")
@@ -41,13 +44,13 @@ class Credentials:
 
 
 class CredentialSource(Protocol):
-    """Gives the credentials to sign with. Raises `DeploymentFault` when there are none."""
+    """Returns the credentials to sign with. Raises `DeploymentFault` when there are none."""
 
     def current(self, deadline: Deadline) -> Credentials:
-        """Give the credentials in force."""
+        """Return the valid credentials."""
 
     def renewed(self, refused: Credentials, deadline: Deadline) -> Credentials | None:
-        """Give others in place of some that Huawei refused, or `None` when there are no others."""
+        """Return others in place of some that Huawei refused, or `None` when there are no others."""
 
 
 class FixedCredentials:
@@ -57,11 +60,11 @@ class FixedCredentials:
         self._credentials = credentials
 
     def current(self, deadline: Deadline) -> Credentials:  # noqa: ARG002 - needs no time
-        """Give the one pair there is."""
+        """Return the one pair there is."""
         return self._credentials
 
     def renewed(self, refused: Credentials, deadline: Deadline) -> Credentials | None:  # noqa: ARG002 - same
-        """Say that there is no other."""
+        """Return `None`: there is no other."""
         return None
 
 
@@ -69,7 +72,7 @@ class SecretReader(Protocol):
     """The part of AWS Secrets Manager that is used here."""
 
     def secret_string(self, secret_id: str, *, deadline: Deadline) -> str:
-        """Give the text of the secret's current version."""
+        """Return the text of the secret's current version."""
 
 
 class _Secret(BaseModel):
@@ -82,28 +85,40 @@ class _Secret(BaseModel):
 class SecretCredentials:
     """Keys out of a secret `{"ak", "sk"}`: read once a process, and once more when Huawei refuses them.
 
-    So a rotation is followed without a restart, and a wrong secret is not asked for again and again.
+    So a rotation is followed without a restart. A read that failed, or brought no keys that Huawei accepts, is not
+    repeated at once (`shared.fetch_once`).
     """
 
-    def __init__(self, *, secrets: SecretReader, secret_id: str) -> None:
+    def __init__(self, *, secrets: SecretReader, secret_id: str, now: Callable[[], datetime]) -> None:
         self._secrets = secrets
         self._secret_id = secret_id
-        self._lock = threading.Lock()
         self._current: Credentials | None = None
+        self._once = FetchOnce(
+            "the secret with the keys for Huawei Cloud",
+            now=now,
+            timed_out=DeploymentFault,
+            faults=(DeploymentFault,),
+            is_transient=lambda fault: isinstance(fault.__cause__, AwsUnavailable),
+        )
 
     def current(self, deadline: Deadline) -> Credentials:
-        """Give the keys, read on first use; threads that come meanwhile wait for the same read."""
-        with self._lock:
-            if self._current is None:
-                self._current = self._read(deadline)
-            return self._current
+        """Return the keys, read on first use; threads that come meanwhile wait for the same read."""
+        return self._once.get(lambda: self._current, self._read, deadline)
 
     def renewed(self, refused: Credentials, deadline: Deadline) -> Credentials | None:
-        """Read the secret again, unless another thread has already; `None` if it still says the same."""
-        with self._lock:
-            if self._current == refused:
-                self._current = self._read(deadline)
+        """Read the secret again, unless another thread has already; `None` if there are no others in it.
+
+        If Huawei refuses what was read, or it was the same, the secret is not read again for a while.
+        """
+
+        def other() -> Credentials | None:
             return None if self._current == refused else self._current
+
+        def read_again(deadline: Deadline) -> Credentials | None:
+            self._read(deadline)
+            return other()
+
+        return self._once.renew(other, read_again, deadline)
 
     def _read(self, deadline: Deadline) -> Credentials:
         try:
@@ -118,4 +133,5 @@ class SecretCredentials:
             raise DeploymentFault(
                 f'HUAWEICLOUD_SECRET_ID: the secret should be JSON {{"ak": "…", "sk": "…"}}; wrong: {wrong}'
             ) from None
-        return Credentials(ak=secret.ak.strip(), sk=secret.sk.strip())
+        self._current = Credentials(ak=secret.ak.strip(), sk=secret.sk.strip())
+        return self._current

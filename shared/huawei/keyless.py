@@ -9,14 +9,14 @@ docs/keyless.md. Neither the token nor the keys appear in a repr, a log or an er
 from __future__ import annotations
 
 import json
-import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
 from shared.aws import AwsRefused, AwsUnavailable
 from shared.errors import DeploymentFault
+from shared.fetch_once import FetchOnce
 from shared.http import NoAnswer, NoSuchHost
 from shared.huawei.client import USER_AGENT, HttpSender, Reply, read_reply
 from shared.huawei.credentials import Credentials
@@ -35,9 +35,6 @@ TOKEN_SECONDS: Final = 300
 
 RENEWED_BEFORE: Final = 1 / 6
 """The part of their time for which keys are left when they are renewed: ten minutes of an hour, as AWS's SDKs do."""
-
-PAUSE: Final = timedelta(seconds=30)
-"""After a renewal that failed, while the old keys are still good: how long they are used without asking again."""
 
 _KEYS: Final = ("access_key_id", "secret_access_key", "security_token")
 """Where they stand under `credentials` in the answer."""
@@ -112,73 +109,47 @@ class KeylessCredentials:
         self._agency_urn = agency_urn
         self._session_name = session_name
         self._patience = patience
-        self._lock = threading.Lock()
         self._session: _Session | None = None
-        self._exchanges = 0
-        self._fault: str | None = None
+        self._once = FetchOnce(
+            "the keys for Huawei Cloud",
+            now=patience.now,
+            timed_out=DeploymentFault,
+            faults=(DeploymentFault,),
+            is_transient=lambda fault: isinstance(fault.__cause__, AwsUnavailable | _Passing),
+        )
 
     def current(self, deadline: Deadline) -> Credentials:
-        """Give keys that are good for now. Raises `DeploymentFault`.
+        """Return keys that are good for now. Raises `DeploymentFault`.
 
         While some are still good, one thread renews them and the others go on with those; if that fails, so does it.
         """
-        session, exchanges, now = self._session, self._exchanges, self._patience.now()
+        session, now = self._session, self._patience.now()
         if session and now < session.renew_at:
             return session.credentials
         still_good = session if session and now < session.expires_at else None
-        if not self._lock.acquire(timeout=0 if still_good else deadline.remaining()):
-            if still_good:
-                return still_good.credentials  # another thread is at it
-            raise _no_time()
-        try:
-            if self._session is session:
-                # With keys that are still good, half of the time is left for what they are wanted for.
-                within = deadline.less(deadline.remaining() / 2) if still_good else deadline
-                return self._exchanged(exchanges, still_good, within).credentials
-            return self._of_another_thread(exchanges, deadline).credentials
-        finally:
-            self._lock.release()
+        return self._once.get(self._fresh, self._exchange, deadline, spare=still_good).credentials
 
-    def renewed(self, refused: Credentials, deadline: Deadline) -> Credentials:
-        """Give others in place of keys that Huawei refused: by one exchange, unless another thread has made it.
+    def renewed(self, refused: Credentials, deadline: Deadline) -> Credentials | None:
+        """Return others in place of keys that Huawei refused: by one exchange, unless another thread has made it.
 
+        `None` if Huawei refuses what an exchange gave a short time ago: then the agency is refused, not the keys.
         Raises `DeploymentFault`.
         """
-        exchanges = self._exchanges
-        if not self._lock.acquire(timeout=deadline.remaining()):
-            raise _no_time()
-        try:
-            if self._session and self._session.credentials == refused:
-                self._session = None  # nobody shall use them again, whatever becomes of the exchange
-                return self._exchanged(self._exchanges, None, deadline).credentials
-            return self._of_another_thread(exchanges, deadline).credentials
-        finally:
-            self._lock.release()
 
-    def _of_another_thread(self, exchanges: int, deadline: Deadline) -> _Session:
-        return self._session or self._exchanged(exchanges, None, deadline)
+        def other() -> _Session | None:
+            session = self._fresh()
+            return None if session and session.credentials == refused else session
 
-    def _exchanged(self, exchanges: int, still_good: _Session | None, deadline: Deadline) -> _Session:
-        """Exchange, and keep what comes of it. Holds the lock.
+        def exchange(deadline: Deadline) -> _Session:
+            self._session = None  # nobody shall use them again, whatever becomes of the exchange
+            return self._exchange(deadline)
 
-        `exchanges`: how many there had been when the caller came. If one has ended since and failed, its failure is
-        the caller's, too: threads that wait for the same keys do not ask one after the other.
-        """
-        if self._exchanges != exchanges and self._fault is not None:
-            raise DeploymentFault(self._fault)
-        self._fault = None
-        try:
-            self._session = self._exchange(deadline)
-        except DeploymentFault as fault:
-            self._fault = str(fault)
-            if still_good is None:
-                raise
-            # Renewing early is a courtesy; these are good yet.
-            renew_at = min(self._patience.now() + PAUSE, still_good.expires_at)
-            self._session = replace(still_good, renew_at=renew_at)
-        finally:
-            self._exchanges += 1
-        return self._session
+        session = self._once.renew(other, exchange, deadline)
+        return None if session is None else session.credentials
+
+    def _fresh(self) -> _Session | None:
+        session = self._session
+        return session if session and self._patience.now() < session.renew_at else None
 
     def _exchange(self, deadline: Deadline) -> _Session:
         token = self._token(deadline)
@@ -202,7 +173,8 @@ class KeylessCredentials:
         lasts = expires_at - begun
         if lasts <= timedelta(0):
             raise DeploymentFault(f"{self._url} gave keys that had expired by {expires_at:%FT%TZ}; check the clock")
-        return _Session(credentials, renew_at=expires_at - lasts * RENEWED_BEFORE, expires_at=expires_at)
+        self._session = _Session(credentials, renew_at=expires_at - lasts * RENEWED_BEFORE, expires_at=expires_at)
+        return self._session
 
     def _token(self, deadline: Deadline) -> str:
         try:
@@ -222,7 +194,7 @@ class KeylessCredentials:
                 if not self._patience.wait(next(waits), deadline):
                     raise DeploymentFault(
                         f"{self._url} gave no keys, and it passes: {passing}; there is nothing to mend unless it stays"
-                    ) from None
+                    ) from passing
 
     def _send(self, token: str, deadline: Deadline) -> Reply:
         timeout = min(_REQUEST_TIMEOUT, deadline.remaining())
@@ -259,10 +231,6 @@ class KeylessCredentials:
     def _refusal(self, reply: Reply, token: str) -> str:
         mend = _WHAT_TO_CHECK.get(reply.status, "check that HUAWEICLOUD_SDK_STS_ENDPOINT is an address of Huawei's STS")
         return f"{self._url} answered {_said(reply, token)}; {mend}"
-
-
-def _no_time() -> DeploymentFault:
-    return DeploymentFault("no time left to wait for the keys to Huawei Cloud that another thread is asking for")
 
 
 def _said(reply: Reply, token: str) -> str:

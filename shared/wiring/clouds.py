@@ -123,7 +123,7 @@ def _credentials(settings: FunctionSettings, aws: Aws, http: Http, patience: Pat
                 patience=patience,
             )
         case FunctionSettings(secret_id=str(secret_id)):
-            return SecretCredentials(secrets=aws, secret_id=secret_id)
+            return SecretCredentials(secrets=aws, secret_id=secret_id, now=patience.now)
         case _:
             raise DeploymentFault("no credentials for Huawei Cloud")
 

@@ -25,6 +25,7 @@ from local.huawei import PROJECT_ID, AccessKey, Agency, BatchTask, Fault, Huawei
 from shared.aws import Aws
 from shared.deadline import Deadline
 from shared.errors import DeploymentFault
+from shared.fetch_once import TRANSIENT_FOR
 from shared.http import Http
 from shared.huawei.client import DerivedSigning, HuaweiClient, Reply
 from shared.huawei.keyless import KeylessCredentials
@@ -234,6 +235,7 @@ def test_an_outage_of_huawei_s_sts_is_not_felt_while_keys_are_good(world: World)
     with pytest.raises(DeploymentFault, match="it passes: 503"):
         show(client)
     world.huawei.set_faults()
+    world.seconds[0] += TRANSIENT_FOR.total_seconds()
     assert show(client) == 200
 
 

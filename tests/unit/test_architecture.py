@@ -40,6 +40,7 @@ LAYER_OF: Final = {
     "shared.deliveries": "shell",
     "shared.envelopes": "shell",
     "shared.execution": "shell",
+    "shared.fetch_once": "shell",
     "shared.http": "shell",
     "shared.huawei.client": "shell",
     "shared.huawei.codearts_check": "shell",

@@ -20,6 +20,7 @@ from shared.aws_credentials import (
     CredentialsUnavailable,
 )
 from shared.deadline import Deadline
+from shared.fetch_once import REFUSED_FOR
 from shared.http import Http, NoAnswer, NoSuchHost, Response
 
 if TYPE_CHECKING:
@@ -186,6 +187,91 @@ def test_sixteen_threads_on_a_cold_cache_fetch_once() -> None:
         found = {each.result(10).access_key_id for each in asking}
     assert found == {"K1"}
     assert len(endpoint.asked) == 1
+
+
+class Arrivals:
+    """A clock that stands still. `all_there`: once `most` threads have read it to know how long they may wait."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._come = 0
+        self._lock = threading.Lock()
+        self.all_there = threading.Event()
+
+    def __call__(self) -> float:
+        with self._lock:
+            self._come += 1
+            if self._come >= self._most:
+                self.all_there.set()
+        return 0.0
+
+
+@pytest.mark.parametrize("failure", [NoAnswer("cut"), answer(500, ""), answer(403, "")])
+def test_sixteen_threads_share_a_fetch_that_fails(failure: Response | Exception) -> None:
+    clock, arrivals = Clock(), Arrivals(17)  # the thread that fetches reads the clock twice
+    endpoint = SlowEndpoint(clock)
+    endpoint.next_answers = [failure] * 16
+    credentials = CredentialSource(http=endpoint, environment=ENDPOINT, now=clock)
+    with ThreadPoolExecutor(16) as pool:
+        asking = [pool.submit(credentials.current, deadline=Deadline(at=60.0, clock=arrivals)) for _ in range(16)]
+        assert arrivals.all_there.wait(10)
+        endpoint.speak.set()
+        failed = {type(each.exception(10)) for each in asking}
+    assert failed <= {CredentialsUnavailable, CredentialsRefused}
+    assert (len(failed), len(endpoint.asked)) == (1, 1)
+
+
+def test_while_one_thread_renews_early_the_others_go_on_and_a_failure_is_not_repeated_at_once() -> None:
+    clock = Clock()
+    endpoint = SlowEndpoint(clock)
+    endpoint.speak.set()
+    credentials = CredentialSource(http=endpoint, environment=ENDPOINT, now=clock)
+    first = credentials.current(deadline=DEADLINE)
+    clock.time += timedelta(minutes=55)
+    endpoint.reached.clear()
+    endpoint.speak.clear()
+    endpoint.next_answers = [NoAnswer("cut")]
+    with ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(credentials.current, deadline=DEADLINE)
+        assert endpoint.reached.wait(10)
+        assert credentials.current(deadline=DEADLINE) is first
+        endpoint.speak.set()
+        assert renewing.result(10) is first
+    assert [credentials.current(deadline=DEADLINE) for _ in range(16)] == [first] * 16
+    assert len(endpoint.asked) == 2
+    clock.time += REFUSED_FOR
+    assert credentials.current(deadline=DEADLINE).access_key_id == "K3"
+
+
+def test_credentials_are_forgotten_while_another_thread_fetches() -> None:
+    clock = Clock()
+    endpoint = SlowEndpoint(clock)
+    endpoint.speak.set()
+    credentials = CredentialSource(http=endpoint, environment=ENDPOINT, now=clock)
+    first = credentials.current(deadline=DEADLINE)
+    clock.time += timedelta(minutes=55)
+    endpoint.reached.clear()
+    endpoint.speak.clear()
+    with ThreadPoolExecutor(2) as pool:
+        renewing = pool.submit(credentials.current, deadline=DEADLINE)
+        assert endpoint.reached.wait(10)
+        assert pool.submit(credentials.forget, first).result(10), "it waits for nothing"
+        with pytest.raises(CredentialsUnavailable, match="no time left to wait for the AWS credentials"):
+            credentials.current(deadline=Deadline(at=0.05, clock=lambda: 0.0))
+        endpoint.speak.set()
+        assert renewing.result(10).access_key_id == "K2"
+
+
+def test_a_refusal_is_remembered_for_a_short_time() -> None:
+    clock = Clock()
+    credentials, endpoint = source(ENDPOINT, clock)
+    endpoint.next_answers = [answer(403, "")]
+    for _ in range(16):
+        with pytest.raises(CredentialsRefused, match="answered 403"):
+            credentials.current(deadline=DEADLINE)
+    assert len(endpoint.asked) == 1
+    clock.time += REFUSED_FOR
+    assert credentials.current(deadline=DEADLINE).access_key_id == "K2"
 
 
 def test_a_thread_waits_for_another_ones_fetch_no_longer_than_its_deadline() -> None:

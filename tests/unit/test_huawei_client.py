@@ -25,7 +25,7 @@ from shared.planning import Scope
 from tests.fakes import KEY, NOW, Clock, FakeAws, FakeHttp, client_over, response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from shared.deadline import Deadline
     from shared.huawei.client import HuaweiClient
@@ -36,14 +36,17 @@ OK = response()
 SECRETS = (KEY.sk, str(KEY.security_token), "SK-2-very-secret", "SK-3-very-secret")
 
 
-def ask(client: HuaweiClient, *, scope: Scope | None = None, seconds: float = 60.0) -> Reply | NoAnswer:
-    return client.request("POST", "/v2/tasks/t/stop", deadline=Clock().deadline(seconds), scope=scope)
+def ask(
+    client: HuaweiClient, *, scope: Scope | None = None, seconds: float = 60.0, deadline: Deadline | None = None
+) -> Reply | NoAnswer:
+    deadline = deadline or Clock().deadline(seconds)
+    return client.request("POST", "/v2/tasks/t/stop", deadline=deadline, scope=scope)
 
 
-def rotating(*keys: str) -> SecretCredentials:
-    """Give credentials whose secret says another of `keys` at each read, the last for ever."""
+def rotating(*keys: str, clock: Clock | None = None) -> SecretCredentials:
+    """Return credentials whose secret says another of `keys` at each read, the last for ever."""
     secrets = [json.dumps({"ak": f"AK-{key}", "sk": f"SK-{key}-very-secret"}) for key in keys]
-    return SecretCredentials(secrets=FakeAws(secrets={"s": secrets}), secret_id="s")
+    return SecretCredentials(secrets=FakeAws(secrets={"s": secrets}), secret_id="s", now=(clock or Clock()).now)
 
 
 class Gate:
@@ -63,6 +66,63 @@ class Gate:
         if key == "AK-1":
             self._together.wait(10)
         return OK if key == self._good else EXPIRED
+
+
+class Secrets:
+    """A secret that is read once `may_answer` is set."""
+
+    def __init__(self, key: str) -> None:
+        self._text = json.dumps({"ak": f"AK-{key}", "sk": f"SK-{key}-very-secret"})
+        self.reads = 0
+        self.reached, self.may_answer = threading.Event(), threading.Event()
+
+    def secret_string(self, secret_id: str, *, deadline: Deadline) -> str:
+        assert (secret_id, deadline.remaining() > 0) == ("s", True)
+        self.reads += 1
+        self.reached.set()
+        assert self.may_answer.wait(10)
+        return self._text
+
+    def source(self) -> SecretCredentials:
+        return SecretCredentials(secrets=self, secret_id="s", now=Clock().now)
+
+
+class ByKey:
+    """An `HttpSender` that answers each key in its own way, and takes a minute of the told time."""
+
+    def __init__(self, clock: Clock, answers: Mapping[str, Callable[[], Response]]) -> None:
+        self._clock = clock
+        self._answers = answers
+        self.asked: list[str] = []
+
+    def send(
+        self,
+        method: str,  # noqa: ARG002 - as HttpSender has it
+        url: str,  # noqa: ARG002
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,  # noqa: ARG002
+        timeout: float,
+    ) -> Response:
+        assert timeout > 0
+        key = headers["Authorization"].partition("Access=")[2].partition(",")[0]
+        self.asked.append(key)
+        self._clock.seconds += 60.0
+        return self._answers[key]()
+
+
+class Stale:
+    """Credentials as a thread sees them that read them before another had them renewed."""
+
+    def __init__(self, source: CredentialSource, old: Credentials | None = None) -> None:
+        self._source = source
+        self._old = old or source.current(Clock().deadline())
+
+    def current(self, deadline: Deadline) -> Credentials:  # noqa: ARG002 - needs no time
+        return self._old
+
+    def renewed(self, refused: Credentials, deadline: Deadline) -> Credentials | None:
+        return self._source.renewed(refused, deadline)
 
 
 # --- refused credentials
@@ -121,32 +181,96 @@ def test_a_new_key_that_one_project_refuses_is_tried_in_another() -> None:
     old = client._credentials.current(Clock().deadline())  # noqa: SLF001 - as another thread has read it by then
     with pytest.raises(DeploymentFault):
         ask(client, scope=Scope("project-2", None))
-    client._credentials = StaleOnce(old, client._credentials)  # noqa: SLF001
+    client._credentials = Stale(client._credentials, old)  # noqa: SLF001
     client._http = FakeHttp(EXPIRED, OK)  # noqa: SLF001
     assert isinstance(ask(client), Reply)
 
 
-class StaleOnce:
-    """Credentials as a thread sees them that read them before another had them renewed."""
-
-    def __init__(self, old: Credentials, source: CredentialSource) -> None:
-        self._old = old
-        self._source = source
-
-    def current(self, deadline: Deadline) -> Credentials:  # noqa: ARG002 - needs no time
-        return self._old
-
-    def renewed(self, refused: Credentials, deadline: Deadline) -> Credentials | None:
-        return self._source.renewed(refused, deadline)
-
-
-def test_a_key_mended_after_it_was_refused_is_taken_up_by_the_same_process() -> None:
-    http = FakeHttp(EXPIRED, EXPIRED, EXPIRED, OK)
-    client = client_over(http, credentials=rotating("1", "2", "3"))
-    with pytest.raises(DeploymentFault):
-        ask(client)
+def test_a_key_fixed_after_it_was_refused_is_taken_up_by_the_same_process() -> None:
+    http, clock = FakeHttp(EXPIRED, EXPIRED, EXPIRED, EXPIRED, OK), Clock()
+    client = client_over(http, credentials=rotating("1", "2", "3", clock=clock))
+    for seconds in (0.0, 29.9):  # the second time the secret is not read again
+        clock.seconds = seconds
+        with pytest.raises(DeploymentFault):
+            ask(client)
+    clock.seconds = 30.0
     assert isinstance(ask(client), Reply)
-    assert [each.headers["Authorization"].split("Access=AK-")[1][0] for each in http.sent] == list("1223")
+    assert [each.headers["Authorization"].split("Access=AK-")[1][0] for each in http.sent] == list("12223")
+
+
+def test_sixteen_calls_with_a_key_that_stays_refused_read_the_secret_twice_and_send_one_request_each() -> None:
+    http, secrets = FakeHttp(EXPIRED), Secrets("1")
+    secrets.may_answer.set()
+    client = client_over(http, credentials=secrets.source())
+    for _ in range(16):
+        with pytest.raises(DeploymentFault, match=r"refused the credentials .401"):
+            ask(client)
+    assert (secrets.reads, len(http.sent)) == (2, 16)
+
+
+def test_a_refused_call_waits_for_a_read_of_the_secret_no_longer_than_its_deadline() -> None:
+    secrets, clock = Secrets("2"), Clock()
+    source = secrets.source()
+    client = client_over(
+        ByKey(clock, {"AK-1": lambda: EXPIRED}), credentials=Stale(source, Credentials("AK-1", "SK-1-very-secret"))
+    )
+    with ThreadPoolExecutor(1) as thread:
+        hanging = thread.submit(source.current, Clock().deadline())
+        assert secrets.reached.wait(10)
+        with pytest.raises(DeploymentFault, match="no time left to wait for the secret with the keys") as fault:
+            ask(client, deadline=clock.deadline(60.05))  # the first request takes 60 seconds
+        secrets.may_answer.set()
+        assert hanging.result(10).ak == "AK-2"
+    assert [secret for secret in SECRETS if secret in str(fault.value)] == []
+
+
+def test_a_refused_call_waits_for_the_try_of_a_fresh_key_no_longer_than_its_deadline() -> None:
+    is_trying, may_answer, clock = threading.Event(), threading.Event(), Clock()
+
+    def answer_late() -> Response:
+        is_trying.set()
+        assert may_answer.wait(10)
+        return OK
+
+    http = ByKey(clock, {"AK-1": lambda: EXPIRED, "AK-2": answer_late})
+    client = client_over(http, credentials=Stale(rotating("1", "2")))
+    with ThreadPoolExecutor(1) as thread:
+        trying = thread.submit(ask, client)
+        assert is_trying.wait(10)
+        with pytest.raises(DeploymentFault, match=r"401 .*no time left to wait for the fresh ones .* trying") as fault:
+            ask(client, deadline=clock.deadline(60.05))
+        may_answer.set()
+        assert isinstance(trying.result(10), Reply)
+    assert http.asked.count("AK-2") == 1
+    assert [secret for secret in SECRETS if secret in str(fault.value)] == []
+
+
+def test_a_fresh_key_that_was_accepted_is_used_by_sixteen_threads_side_by_side() -> None:
+    """One call that hangs does not keep away the others."""
+    together = threading.Barrier(16)
+    answers: dict[str, Callable[[], Response]] = {"AK-1": lambda: EXPIRED, "AK-2": lambda: OK}
+    client = client_over(ByKey(Clock(), answers), credentials=Stale(rotating("1", "2")))
+    assert isinstance(ask(client), Reply)
+
+    def answer_all_together() -> Response:
+        together.wait(10)
+        return OK
+
+    answers["AK-2"] = answer_all_together
+    with ThreadPoolExecutor(16) as threads:
+        assert {type(each) for each in threads.map(lambda _: ask(client), range(16))} == {Reply}
+
+
+def test_a_fresh_key_that_was_accepted_and_is_refused_later_is_not_tried_by_the_others() -> None:
+    answers: dict[str, Callable[[], Response]] = {"AK-1": lambda: EXPIRED, "AK-2": lambda: OK}
+    http = ByKey(Clock(), answers)
+    client = client_over(http, credentials=Stale(rotating("1", "2")))
+    assert isinstance(ask(client), Reply)
+    answers["AK-2"] = lambda: EXPIRED
+    for _ in range(3):
+        with pytest.raises(DeploymentFault, match="refused the credentials"):
+            ask(client)
+    assert http.asked.count("AK-2") == 2
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ import pytest
 
 from shared.aws import AwsRefused, AwsUnavailable
 from shared.errors import DeploymentFault
+from shared.fetch_once import REFUSED_FOR
 from shared.http import NoAnswer, NoSuchHost, Response
 from shared.huawei.credentials import Credentials
-from shared.huawei.keyless import PAUSE, KeylessCredentials, read_expiration
+from shared.huawei.keyless import KeylessCredentials, read_expiration
 from shared.patience import Patience
 from tests.fakes import NOW, Clock, FakeHttp, response
 
@@ -114,11 +115,11 @@ def no(status: int, code: str = "STS5.1001", message: str = "said Huawei") -> Re
     return response({"error_code": code, "error_msg": message}, status=status)
 
 
-def each_of_16(ask: Callable[[], Credentials]) -> list[Credentials | str]:
-    """Let 16 threads ask at the same time; give what each got, or the words of its fault."""
+def each_of_16(ask: Callable[[], Credentials | None]) -> list[Credentials | str | None]:
+    """Let 16 threads ask at the same time; return what each got, or the words of its fault."""
     together = Barrier(16)
 
-    def one(_: int) -> Credentials | str:
+    def one(_: int) -> Credentials | str | None:
         together.wait(10)
         try:
             return ask()
@@ -290,13 +291,14 @@ def test_an_early_renewal_that_fails_leaves_what_is_still_good_and_pauses() -> N
     clock.seconds = 50 * 60.0
     assert [source.current(clock.deadline()) for _ in range(100)] == [keys(1)] * 100
     assert len(tokens.asked) == 2
-    clock.seconds += PAUSE.total_seconds()
+    clock.seconds += REFUSED_FOR.total_seconds()
     assert source.current(clock.deadline()) == keys(1)
     assert len(tokens.asked) == 3
     clock.seconds = 3600.0
     with pytest.raises(DeploymentFault, match="trust policy"):
         source.current(clock.deadline())
     huawei.instead = None
+    clock.seconds += REFUSED_FOR.total_seconds()
     assert source.current(clock.deadline()) == keys(2)
 
 
@@ -327,13 +329,45 @@ def test_threads_that_wait_for_an_exchange_share_its_failure() -> None:
     assert {str(each).partition(":")[0] for each in taken} == {"AWS gave no token to show to Huawei Cloud"}
 
 
-def test_a_failure_is_not_held_against_those_who_come_later() -> None:
-    clock, tokens = Clock(), Tokens(error=AwsUnavailable(**AWS_SAYS))
-    source = keyless(Huawei(clock), clock, tokens)
-    with pytest.raises(DeploymentFault):
+@pytest.mark.parametrize(
+    ("of_aws", "of_huawei", "seconds"),
+    [
+        (AwsRefused(**AWS_SAYS, mend="enable it"), None, 30.0),
+        (None, no(403), 30.0),
+        (None, NoSuchHost("no such name"), 30.0),
+        (None, given(security_token=None), 30.0),
+        (AwsUnavailable(**AWS_SAYS), None, 5.0),
+        (None, no(500), 5.0),
+        (None, NoAnswer("cut"), 5.0),
+    ],
+)
+@pytest.mark.parametrize("refused", [False, True], ids=["first use", "refused"])
+def test_an_exchange_that_fails_is_not_repeated_at_once_by_those_who_come_later(
+    of_aws: Exception | None, of_huawei: Response | Exception | None, seconds: float, *, refused: bool
+) -> None:
+    clock, tokens = Clock(), Tokens()
+    source = keyless(huawei := Huawei(clock), clock, tokens)
+    if refused:
         source.current(clock.deadline())
-    tokens.error = None
-    assert source.current(clock.deadline()) == keys(1)
+    before = len(tokens.asked)
+    tokens.error, huawei.instead = of_aws, of_huawei
+
+    def ask() -> Credentials | None:
+        return source.renewed(keys(1), clock.deadline()) if refused else source.current(clock.deadline())
+
+    with pytest.raises(DeploymentFault):
+        ask()
+    failed_at = clock.seconds  # some tries later
+    tokens.error = huawei.instead = None
+    clock.seconds = failed_at + seconds - 0.001
+    for _ in range(16):
+        with pytest.raises(DeploymentFault, match="from a try less than 30 seconds ago"):
+            ask()
+        with pytest.raises(DeploymentFault, match="from a try less than 30 seconds ago"):
+            source.current(clock.deadline())
+    assert len(tokens.asked) == before + 1
+    clock.seconds = failed_at + seconds
+    assert ask() == keys(before + 1)
 
 
 def test_nobody_waits_for_another_thread_past_the_deadline() -> None:
@@ -374,7 +408,21 @@ def test_refused_keys_are_never_given_again_even_if_there_are_no_others() -> Non
         with pytest.raises(DeploymentFault, match="trust policy"):
             source.current(clock.deadline())
     huawei.instead = None
+    clock.seconds += REFUSED_FOR.total_seconds()
     assert source.renewed(refused, clock.deadline()) == keys(2)
+
+
+def test_a_project_that_refuses_fresh_keys_does_not_have_them_exchanged_again_and_again() -> None:
+    """It is the agency that it refuses, and the keys serve the other projects."""
+    clock, tokens = Clock(), Tokens()
+    source = keyless(Huawei(clock), clock, tokens)
+    refused = source.current(clock.deadline())
+    assert source.renewed(refused, clock.deadline()) == keys(2)
+    assert each_of_16(lambda: source.renewed(keys(2), clock.deadline())) == [None] * 16
+    assert source.current(clock.deadline()) == keys(2)
+    assert len(tokens.asked) == 2
+    clock.seconds = REFUSED_FOR.total_seconds()
+    assert source.renewed(keys(2), clock.deadline()) == keys(3)
 
 
 # How long keys are good
