@@ -296,7 +296,11 @@ LAST_CHECK: Final = "2026-11-02T06:55:41Z"
 """By which a sighting knows its run."""
 
 STANDING: Final = Scenario(
-    check_tasks=(CheckTask(task_id="c1", last_check_time=LAST_CHECK), CheckTask(task_id="c2", stop_reads=NEVER_ENDS)),
+    check_tasks=(
+        CheckTask(task_id="c1", last_check_time=LAST_CHECK),
+        CheckTask(task_id="c2", stop_reads=NEVER_ENDS),
+        CheckTask(task_id="c3", last_check_time=LAST_CHECK, status="success"),
+    ),
     batch_tasks=(
         BatchTask(task_id="5f1a", targets=TARGETS, create_time="20200101T000000Z"),
         BatchTask(task_id="5f1b", targets=TARGETS, stop_reads=NEVER_ENDS),
@@ -333,6 +337,9 @@ WORKS: Final = {
     "a check seen long ago is stopped": Work(
         "SweepStaleTasksFunction", sweep_of_checks(), SENT, (("c1", timedelta(hours=3)),)
     ),
+    "a check seen before has ended": Work(
+        "SweepStaleTasksFunction", sweep_of_checks(), frozenset({"sent 0"}), (("c3", timedelta(hours=3)),)
+    ),
     "a batch task of long ago is stopped": Work("SweepStaleTasksFunction", OLD_BATCHES, SENT),
     "a workflow stops a check": Work("StopInWorkflowFunction", stop_task("c1"), SUCCEEDED),
     "a workflow stops targets": Work("StopInWorkflowFunction", stop_targets("5f1a"), SUCCEEDED),
@@ -350,7 +357,7 @@ class GuardedAws:
 
     def __init__(self, statements: Sequence[Json], sighted: tuple[tuple[str, timedelta], ...]) -> None:
         self._statements = statements
-        self._sighted = sighted
+        self._seen = {task: (datetime.now(UTC) - age).isoformat() for task, age in sighted}
         self.asked: list[Asked] = []
         self.denied: list[Asked] = []
         self.published: set[str] = set()
@@ -378,16 +385,16 @@ class GuardedAws:
             case "secretsmanager.GetSecretValue":
                 return {"SecretString": json.dumps({"ak": HUAWEI_KEY.ak, "sk": HUAWEI_KEY.sk})}
             case "DynamoDB_20120810.Query":
-                seen = {task: (datetime.now(UTC) - age).isoformat() for task, age in self._sighted}
                 return {
                     "Items": [
                         {
                             "task_id": {"S": task},
+                            "item_version": {"S": "v-1"},
                             "last_check_time": {"S": LAST_CHECK},
                             "first_seen": {"S": at},
                             "percent_done": {"N": "0"},
                         }
-                        for task, at in seen.items()
+                        for task, at in self._seen.items()
                     ]
                 }
             case _:
