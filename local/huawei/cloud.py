@@ -10,6 +10,7 @@ import re
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from threading import RLock
 from typing import TYPE_CHECKING, Final, Literal, get_args
 from urllib.parse import parse_qsl, unquote
@@ -352,7 +353,7 @@ class Cloud:
             self._write(call, reply, fault)
             return replace(
                 reply,
-                headers={"X-Request-Id": call.request_id, **reply.headers},
+                headers={"Date": formatdate(call.now, usegmt=True), "X-Request-Id": call.request_id, **reply.headers},
                 delay=reply.delay + self._settings.latency_seconds,
             )
 
