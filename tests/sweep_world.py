@@ -161,9 +161,20 @@ class Jobs(NamedTuple):
 type Step = Start | Go | Sweep | Kill | Break | End | Begin | Restart | Reach | Wait | Carry | Jobs
 
 
+class Clocks(NamedTuple):
+    """By how many seconds the clocks of Huawei and of the two sweeps are ahead of the true time."""
+
+    huawei: float = 0.0
+    a: float = 0.0
+    b: float = 0.0
+
+
+EXACT: Final = Clocks()
+
+
 @dataclass(frozen=True)
 class Conditions:
-    """What stays as it is in one world. The clocks: seconds by which they are ahead of the true time.
+    """What stays as it is in one world.
 
     `records`: which records CodeArts lists. `last_check`: whether `last_check_time` is that of a begin or an end.
     """
@@ -172,9 +183,7 @@ class Conditions:
     jobs: bool = False
     records: Literal["none", "ended", "running"] = "ended"
     last_check: Literal["begin", "end"] = "begin"
-    huawei_clock: float = 0.0
-    clock_a: float = 0.0
-    clock_b: float = 0.0
+    clocks: Clocks = EXACT
 
 
 # What is written down, in the order in which it happened.
@@ -437,7 +446,7 @@ class World:
         self.clock = Clock()
         self.cloud = Cloud(
             Scenario.model_validate({"settings": {"check_records_show_running": conditions.records == "running"}}),
-            clock=lambda: self.clock.now().timestamp() + conditions.huawei_clock,
+            clock=lambda: self.clock.now().timestamp() + conditions.clocks.huawei,
         )
         self.tables = FakeTables()
         self.seen: list[Seen] = []
@@ -522,7 +531,7 @@ class World:
         self.cloud.change_settings(check_jobs="listed" if listed else "absent")
 
     def _huawei_time(self) -> str:
-        return f"{self.clock.now() + timedelta(seconds=self.conditions.huawei_clock):%Y-%m-%dT%H:%M:%SZ}"
+        return f"{self.clock.now() + timedelta(seconds=self.conditions.clocks.huawei):%Y-%m-%dT%H:%M:%SZ}"
 
     def _begin(self, task: str, *, percent: int, counted: bool) -> None:
         self.runs[task] = Run(self._next_seq(), self.clock.seconds, percent)
@@ -539,7 +548,7 @@ class World:
             return
         if counted:
             end = self._huawei_time()
-            began = run.began - self.clock.seconds + self.conditions.huawei_clock
+            began = run.began - self.clock.seconds + self.conditions.clocks.huawei
             check_time = f"{self.clock.now() + timedelta(seconds=began):%Y-%m-%dT%H:%M:%SZ}"
             if self.conditions.records != "none":
                 self._records[task].append(CheckRun(check_time=check_time, check_end_time=end, status="stopped"))
@@ -573,7 +582,7 @@ class World:
     def _start(self, who: Who, *, armed: bool) -> None:
         if who in self.sweeps:
             return
-        clock = self.conditions.clock_a if who == "A" else self.conditions.clock_b
+        clock = self.conditions.clocks.a if who == "A" else self.conditions.clocks.b
         sweep = Sweeping(who, armed, self.clock.seconds, clock, self._next_seq())
         for other in self.sweeps.values():
             other.overlapped = sweep.overlapped = True
@@ -668,7 +677,7 @@ class World:
     def _debts_of(self, sweep: Sweeping) -> Iterator[tuple[str, Run]]:
         """Return what a sweep would have sent, but for one failure by which nothing can have been sent."""
         is_alone = sweep.armed and not sweep.overlapped and not sweep.killed
-        if not is_alone or len(sweep.damages) != 1 or abs(self.conditions.huawei_clock) > SLACK:
+        if not is_alone or len(sweep.damages) != 1 or abs(self.conditions.clocks.huawei) > SLACK:
             return
         after = max((each.seq for each in self.seen if each.sweep is sweep and each.call == "list"), default=0)
         tried = [each.task for each in self.writes if each.sweep is sweep and each.seq > after]

@@ -13,10 +13,12 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from tests.sweep_world import (
+    EXACT,
     Begin,
     Break,
     Call,
     Carry,
+    Clocks,
     Conditions,
     Damage,
     End,
@@ -29,6 +31,7 @@ from tests.sweep_world import (
     Step,
     Sweep,
     Wait,
+    Who,
     World,
 )
 
@@ -56,63 +59,88 @@ _DAMAGES: Final[tuple[Damage, ...]] = (
     "bus down",
     "huawei silent",
 )
-_CLOCKS: Final = (
-    *[(0.0, 0.0, 0.0)] * 4,
-    (3.0, -4.0, 2.0),
-    *[(huawei, 0.0, 2.0) for huawei in (-600.0, 600.0)],
-    *[(0.0, own, 0.0) for own in (-600.0, 600.0)],
+_PLACES: Final[tuple[tuple[Call, ...], ...]] = (
+    (),
+    ("read",),
+    ("progress",),
+    ("list",),
+    # Before the last look, within it, and after it.
+    ("list", "progress", "progress"),
+    ("list", "list"),
+    ("list", "list", "progress"),
+    ("write",),
+    ("sqs",),
+    ("bus",),
 )
+_CLOCKS: Final = (
+    *[EXACT] * 4,
+    Clocks(3.0, -4.0, 2.0),
+    *[Clocks(huawei=wrong, b=2.0) for wrong in (-600.0, 600.0)],
+    *[Clocks(a=wrong) for wrong in (-600.0, 600.0)],
+)
+"""At most one is badly wrong: against two no reading of them helps."""
+
+STALE: Final = (Sweep("A"), Wait(3 * HOURS))
 
 
 def happenings() -> st.SearchStrategy[list[Step]]:
     """Return lists of steps, most of which lead somewhere: a run is often seen, and often old when it is seen again."""
     sweep = st.builds(Sweep, _WHO, _ARMED)
-    wait = st.builds(Wait, st.sampled_from([3 * HOURS, 1.0, 40.0, 20 * MINUTES]))
-    long = st.just(Wait(3 * HOURS))
+    short = st.builds(Wait, st.sampled_from([1.0, 40.0, 20 * MINUTES]))
+    # The second is less than two hours by less than a clock may be wrong.
+    long = st.builds(Wait, st.sampled_from([3 * HOURS, 115 * MINUTES]))
     start = st.builds(Start, _WHO, _ARMED)
     go = st.builds(Go, _WHO, st.sampled_from(_CALLS))
-    restart = st.builds(Restart, _TASK, _PERCENT, _COUNTED)
-    end = st.builds(End, _TASK, _COUNTED)
-    begin = st.builds(Begin, _TASK, _PERCENT, _COUNTED)
-    reach = st.builds(Reach, _TASK, _PERCENT)
-    carry = st.builds(Carry, _COUNTED)
     damage = st.builds(Break, _WHO, st.sampled_from(_DAMAGES))
-    other = st.one_of(damage, st.builds(Kill, _WHO), st.builds(Jobs, st.booleans()))
+    begin = st.builds(Begin, _TASK, _PERCENT, _COUNTED)
+    change = st.one_of(
+        st.builds(Restart, _TASK, _PERCENT, _COUNTED),
+        st.builds(End, _TASK, _COUNTED),
+        begin,
+        st.builds(Reach, _TASK, _PERCENT),
+        st.builds(Carry, _COUNTED),
+        st.builds(Jobs, st.booleans()),
+        short,
+        sweep,
+        damage,
+        st.builds(Kill, _WHO),
+    )
     block = st.one_of(
         st.tuples(sweep),
-        st.tuples(sweep, long),
-        st.tuples(wait),
-        st.tuples(start, go),
-        st.tuples(start, damage, go),
+        st.tuples(change),
         st.tuples(go),
-        st.tuples(go, go),
-        st.tuples(restart),
-        st.tuples(go, end, go, begin),
-        st.tuples(carry, begin),
-        st.tuples(reach),
-        st.tuples(end),
-        st.tuples(begin),
-        st.tuples(other),
+        st.tuples(sweep, long),
+        st.tuples(start, go),
+        st.tuples(start, go, change, go),
+        st.tuples(start, go, change, go, change, go),
+        st.tuples(start, damage, go),
+        st.builds(_during, _WHO, _ARMED, st.sampled_from(_PLACES), st.lists(change, min_size=1, max_size=3)),
+        st.builds(_during, _WHO, _ARMED, st.sampled_from(_PLACES), st.lists(change, min_size=1, max_size=3)),
+        st.tuples(begin, short, sweep),
+        st.tuples(change, short, sweep),
+        st.tuples(st.just(Jobs(listed=True)), change, sweep, st.just(Jobs(listed=False))),
     )
-    return st.lists(block, min_size=2, max_size=24).map(lambda blocks: [step for block in blocks for step in block])
+    first = st.sampled_from([STALE, (), (*STALE, Reach(0, 50)), (Wait(115 * MINUTES),), (Restart(0), *STALE)])
+    return st.builds(_joined, first, st.lists(block, min_size=1, max_size=10))
+
+
+def _during(who: Who, armed: bool, place: Sequence[Call], changes: Sequence[Step]) -> list[Step]:  # noqa: FBT001 - drawn
+    """Return a sweep during which something happens, at this place of it."""
+    return [Start(who, armed), *(Go(who, call) for call in place), *changes, Go(who, "end")]
+
+
+def _joined(first: Sequence[Step], blocks: Sequence[Sequence[Step]]) -> list[Step]:
+    return [*first, *(step for block in blocks for step in block)]
 
 
 def conditions() -> st.SearchStrategy[Conditions]:
     return st.builds(
-        lambda tasks, jobs, records, last_check, clocks: Conditions(
-            tasks=tasks,
-            jobs=jobs,
-            records=records,
-            last_check=last_check,
-            huawei_clock=clocks[0],
-            clock_a=clocks[1],
-            clock_b=clocks[2],
-        ),
-        st.sampled_from([1, 1, 2, 3]),
-        st.sampled_from([False, False, True]),
-        st.sampled_from(["none", "ended", "running"]),
-        st.sampled_from(["begin", "end"]),
-        st.sampled_from(_CLOCKS),
+        Conditions,
+        tasks=st.sampled_from([1, 1, 2, 3]),
+        jobs=st.sampled_from([False, False, True]),
+        records=st.sampled_from(["none", "ended", "running"]),
+        last_check=st.sampled_from(["begin", "end"]),
+        clocks=st.sampled_from(_CLOCKS),
     )
 
 
@@ -134,7 +162,6 @@ def test_no_sweep_does_what_it_must_not(told: Conditions, happens: list[Step]) -
 
 # One world for each way in which it once went wrong, as short as it could be made.
 
-STALE: Final = (Sweep("A"), Wait(3 * HOURS))
 LOOK_AGAIN: Final = (Start("A"), Go("A", "list"), Go("A", "progress"), Go("A", "progress"))
 """Up to the last look of a sweep that found a task stale."""
 
@@ -194,19 +221,19 @@ WORLDS_THAT_WENT_WRONG: Final[dict[str, tuple[Conditions, tuple[Step, ...]]]] = 
         (*STALE, Start("A"), Break("A", "sqs answer lost"), Go("A", "end"), Carry(), Begin(0, 10), Sweep("A")),
     ),
     "Huawei's clock is behind": (
-        Conditions(jobs=True, huawei_clock=-10 * MINUTES),
+        Conditions(jobs=True, clocks=Clocks(huawei=-10 * MINUTES)),
         (Wait(2 * HOURS - 578.0), Sweep("A")),
     ),
     "a sweep's clock is ahead, and so seems the age by a job": (
-        Conditions(jobs=True, clock_a=10 * MINUTES),
+        Conditions(jobs=True, clocks=Clocks(a=10 * MINUTES)),
         (Wait(2 * HOURS - 578.0), Sweep("A")),
     ),
     "a sweep's clock is ahead, and so seems the age by a sighting": (
-        Conditions(clock_b=10 * MINUTES),
+        Conditions(clocks=Clocks(b=10 * MINUTES)),
         (Restart(0), Sweep("A"), Wait(2 * HOURS - 578.0), Sweep("B")),
     ),
     "a sweep's clock is behind when it makes a sighting": (
-        Conditions(clock_a=-10 * MINUTES),
+        Conditions(clocks=Clocks(a=-10 * MINUTES)),
         (Restart(0), Sweep("A"), Wait(2 * HOURS - 578.0), Sweep("B")),
     ),
 }
