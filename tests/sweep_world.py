@@ -779,7 +779,8 @@ def _judged_sighting(
     first_seen = first_seen_of(item.item)
     known = [each for each in since if not excuse_of(world, each, sweep, decision)]
     against = set(contradictions(world, made, known, first_seen, sweep))
-    if any(each.task == task and each.seq > made.seq for each in world.commands):
+    # One that was sent before and could still act when the sighting was made may have stopped that run since.
+    if any(each.task == task and each.expires_at > made.at + SLACK for each in world.commands):
         against.add("a stop was sent for it")
     if against:
         if _came_back(world, item):

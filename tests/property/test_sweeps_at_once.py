@@ -163,7 +163,7 @@ def test_no_sweep_does_what_it_must_not(told: Conditions, happens: list[Step]) -
 # One world for each way in which it once went wrong, as short as it could be made.
 
 LOOK_AGAIN: Final = (Start("A"), Go("A", "list"), Go("A", "progress"), Go("A", "progress"))
-"""Up to the last look of a sweep that found a task stale."""
+"""Up to the last look of a sweep that found a task stale: the third time that it reads the progress."""
 
 ONE: Final = Conditions()
 THREE: Final = Conditions(tasks=3)
@@ -219,6 +219,36 @@ WORLDS_THAT_WENT_WRONG: Final[dict[str, tuple[Conditions, tuple[Step, ...]]]] = 
     "a command may have been taken, so no second one is sent while it may act": (
         ONE,
         (*STALE, Start("A"), Break("A", "sqs answer lost"), Go("A", "end"), Carry(), Begin(0, 10), Sweep("A")),
+    ),
+    "a last look finds a run behind, and what comes as far later is not taken for the one before": (
+        ONE,
+        (*STALE, *LOOK_AGAIN, Restart(0, 0), Go("A", "end"), Reach(0, 50), Wait(5 * MINUTES), Sweep("A")),
+    ),
+    "no second command is sent while the first may act, whatever says how old the run is": (
+        Conditions(jobs=True),
+        (Wait(3 * HOURS), Sweep("A"), Wait(20 * MINUTES), Sweep("B")),
+    ),
+    "no sighting is made of a run that a command may still stop": (
+        ONE,
+        (*STALE, Sweep("A"), Sweep("B"), Wait(20 * MINUTES), Carry(), Begin(0, 10), Wait(115 * MINUTES), Sweep("A")),
+    ),
+    "a sweep that read the table before does not take away that a command was sent": (
+        ONE,
+        (
+            *STALE,
+            End(0),
+            Start("B"),
+            Go("B", "write"),
+            Begin(0, 10),
+            Sweep("A"),
+            Go("B", "end"),
+            Sweep("A"),
+            Wait(20 * MINUTES),
+            Carry(),
+            Begin(0, 10),
+            Wait(115 * MINUTES),
+            Sweep("A"),
+        ),
     ),
     "Huawei's clock is behind": (
         Conditions(jobs=True, clocks=Clocks(huawei=-10 * MINUTES)),
