@@ -351,8 +351,9 @@ class _Outside:
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout: float
     ) -> Response:
         call, task = _asked(url)
+        ends_at = self._world.clock.seconds + timeout
         self._wait_for_turn(call)
-        if self._sweep.is_hit("huawei silent"):
+        if self._world.clock.seconds >= ends_at or self._sweep.is_hit("huawei silent"):
             raise NoAnswer("silent")
         response = self._http.send(method, url, headers=headers, body=body, timeout=timeout)
         if response.status == 200:
@@ -367,7 +368,7 @@ class _Outside:
         unavailable = AwsUnavailable(service="DynamoDB", operation=operation, code="Throttling", message="")
         tables, sweep = self._world.tables, self._sweep
         if is_read:
-            if sweep.is_hit("table unread"):
+            if not deadline.remaining() or sweep.is_hit("table unread"):
                 raise unavailable
             answer = tables.call(service, operation, payload, deadline=deadline)
             if operation == "GetItem":
@@ -379,7 +380,7 @@ class _Outside:
                 sweep.read[task] = self._world.written[task]
             return answer
         task = (payload["Item"] if operation == "PutItem" else payload["Key"])["task_id"]["S"]
-        if sweep.is_hit("write not done"):
+        if not deadline.remaining() or sweep.is_hit("write not done"):
             self._world.note_write(sweep, task, "not done")
             raise unavailable
         try:
@@ -395,11 +396,12 @@ class _Outside:
 
     def send_messages(self, queue_url: str, messages: Sequence[Message], *, deadline: Deadline) -> Mapping[int, str]:
         assert queue_url == "https://sqs/stop-task"
-        assert deadline.remaining() > 0
         if not messages:
             return {}
         self._wait_for_turn("sqs")
         sweep = self._sweep
+        if not deadline.remaining():
+            return dict.fromkeys(range(len(messages)), "NoTimeLeft: not sent")
         refused: Iterable[int] = ()
         if (is_denied := sweep.is_hit("sqs denied")) or sweep.is_hit("sqs refuses all"):
             refused = range(len(messages))
@@ -419,9 +421,9 @@ class _Outside:
 
     def put_events(self, bus: str, events: Sequence[BusEvent], *, deadline: Deadline) -> Mapping[int, str]:
         assert bus == ENVIRONMENT["OUTCOME_BUS_NAME"]
-        assert deadline.remaining() > 0
         self._wait_for_turn("bus")
-        return dict.fromkeys(range(len(events)), "InternalFailure: no") if self._sweep.is_hit("bus down") else {}
+        is_lost = not deadline.remaining() or self._sweep.is_hit("bus down")
+        return dict.fromkeys(range(len(events)), "InternalFailure: no") if is_lost else {}
 
     def change_visibility(
         self, queue_url: str, timeouts: Sequence[tuple[str, int]], *, deadline: Deadline
