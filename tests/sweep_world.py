@@ -258,7 +258,6 @@ class Sweeping:
     armed: bool
     began: float
     clock: float
-    seq: int
     waits_for: Call = "end"
     ended: Literal["done", "killed", "raised"] | None = None
     ended_seq: int = -1
@@ -271,6 +270,8 @@ class Sweeping:
     denied: list[str] = field(default_factory=list)
     """Tasks whose command SQS surely did not take."""
     overlapped: bool = False
+    late: bool = False
+    """It ran out of time."""
 
     def __post_init__(self) -> None:
         self.turn, self.turn_back = threading.Lock(), threading.Lock()
@@ -334,7 +335,7 @@ def new_sweeper(world: World, sweep: Sweeping) -> Sweeper:
 
 
 def first_seen_of(item: Item | None) -> datetime | None:
-    """Return since when an item says that its run runs; `None` for an item that is no sighting."""
+    """Return since when an item says that its run runs, of a sighting or of what keeps one; else `None`."""
     text = (item or {}).get("first_seen", {}).get("S")
     return None if text is None else datetime.fromisoformat(text)
 
@@ -353,7 +354,7 @@ class _Outside:
         call, task = _asked(url)
         ends_at = self._world.clock.seconds + timeout
         self._wait_for_turn(call)
-        if self._world.clock.seconds >= ends_at or self._sweep.is_hit("huawei silent"):
+        if self._is_late(ends_at - self._world.clock.seconds) or self._sweep.is_hit("huawei silent"):
             raise NoAnswer("silent")
         response = self._http.send(method, url, headers=headers, body=body, timeout=timeout)
         if response.status == 200:
@@ -368,7 +369,7 @@ class _Outside:
         unavailable = AwsUnavailable(service="DynamoDB", operation=operation, code="Throttling", message="")
         tables, sweep = self._world.tables, self._sweep
         if is_read:
-            if not deadline.remaining() or sweep.is_hit("table unread"):
+            if self._is_late(deadline.remaining()) or sweep.is_hit("table unread"):
                 raise unavailable
             answer = tables.call(service, operation, payload, deadline=deadline)
             if operation == "GetItem":
@@ -380,7 +381,7 @@ class _Outside:
                 sweep.read[task] = self._world.written[task]
             return answer
         task = (payload["Item"] if operation == "PutItem" else payload["Key"])["task_id"]["S"]
-        if not deadline.remaining() or sweep.is_hit("write not done"):
+        if self._is_late(deadline.remaining()) or sweep.is_hit("write not done"):
             self._world.note_write(sweep, task, "not done")
             raise unavailable
         try:
@@ -400,7 +401,7 @@ class _Outside:
             return {}
         self._wait_for_turn("sqs")
         sweep = self._sweep
-        if not deadline.remaining():
+        if self._is_late(deadline.remaining()):
             return dict.fromkeys(range(len(messages)), "NoTimeLeft: not sent")
         refused: Iterable[int] = ()
         if (is_denied := sweep.is_hit("sqs denied")) or sweep.is_hit("sqs refuses all"):
@@ -422,13 +423,17 @@ class _Outside:
     def put_events(self, bus: str, events: Sequence[BusEvent], *, deadline: Deadline) -> Mapping[int, str]:
         assert bus == ENVIRONMENT["OUTCOME_BUS_NAME"]
         self._wait_for_turn("bus")
-        is_lost = not deadline.remaining() or self._sweep.is_hit("bus down")
+        is_lost = self._is_late(deadline.remaining()) or self._sweep.is_hit("bus down")
         return dict.fromkeys(range(len(events)), "InternalFailure: no") if is_lost else {}
 
     def change_visibility(
         self, queue_url: str, timeouts: Sequence[tuple[str, int]], *, deadline: Deadline
     ) -> Mapping[int, str]:
         raise NotImplementedError(queue_url, timeouts, deadline)
+
+    def _is_late(self, seconds_left: float) -> bool:
+        self._sweep.late = self._sweep.late or seconds_left <= 0
+        return seconds_left <= 0
 
     def _wait_for_turn(self, call: Call) -> None:
         sweep = self._sweep
@@ -585,7 +590,7 @@ class World:
         if who in self.sweeps:
             return
         clock = self.conditions.clocks.a if who == "A" else self.conditions.clocks.b
-        sweep = Sweeping(who, armed, self.clock.seconds, clock, self._next_seq())
+        sweep = Sweeping(who, armed, self.clock.seconds, clock)
         for other in self.sweeps.values():
             other.overlapped = sweep.overlapped = True
         self.sweeps[who] = sweep
@@ -638,7 +643,7 @@ class World:
 
     def note_seen(self, sweep: Sweeping, call: Call, task: str | None, answer: Any) -> None:
         """Write down what a sweep was answered."""
-        for each, value in _told(call, task, answer):
+        for each, value in _answers_in(call, task, answer):
             self.seen.append(Seen(self._next_seq(), self.clock.seconds, sweep, call, each, value, self.runs[each]))
 
     def note_write(
@@ -666,7 +671,7 @@ class World:
     # What a sweep owes: evidence that was not used must not be lost.
 
     def _settle_debts(self, sweep: Sweeping) -> None:
-        is_undisturbed = sweep.armed and not (sweep.damages or sweep.killed or sweep.overlapped)
+        is_undisturbed = sweep.armed and not (sweep.damages or sweep.killed or sweep.overlapped or sweep.late)
         if is_undisturbed:
             for task, (debtor, run) in self._owed.items():
                 is_sent = any(command.sweep is sweep and command.task == task for command in self.commands)
@@ -678,7 +683,7 @@ class World:
 
     def _debts_of(self, sweep: Sweeping) -> Iterator[tuple[str, Run]]:
         """Return what a sweep would have sent, but for one failure by which nothing can have been sent."""
-        is_alone = sweep.armed and not sweep.overlapped and not sweep.killed
+        is_alone = sweep.armed and not (sweep.overlapped or sweep.killed or sweep.late)
         if not is_alone or len(sweep.damages) != 1 or abs(self.conditions.clocks.huawei) > SLACK:
             return
         after = max((each.seq for each in self.seen if each.sweep is sweep and each.call == "list"), default=0)
@@ -762,7 +767,8 @@ def _judged_sighting(
     sweep, task = command.sweep, command.task
     item = sweep.read.get(task)
     made = None if item is None else root_of(world, item)
-    if item is None or made is None:
+    first_seen = None if item is None else first_seen_of(item.item)
+    if item is None or made is None or first_seen is None:
         yield Violation("no sighting", task, frozenset(), text)
         return
     if made.run is run:
@@ -778,7 +784,6 @@ def _judged_sighting(
     since = [
         each for each in world.seen if each.task == task and made.seq <= each.seq < max(decision, after_last_read + 1)
     ]
-    first_seen = first_seen_of(item.item)
     known = [each for each in since if not excuse_of(world, each, sweep, decision)]
     against = set(contradictions(world, made, known, first_seen, sweep))
     # One that was sent before and could still act when the sighting was made may have stopped that run since.
@@ -817,14 +822,14 @@ def excuse_of(world: World, seen: Seen, sweep: Sweeping, decision: int) -> str:
 
 
 def contradictions(
-    world: World, made: Seen, seen: Sequence[Seen], first_seen: datetime | None, sweep: Sweeping
+    world: World, made: Seen, seen: Sequence[Seen], first_seen: datetime, sweep: Sweeping
 ) -> Iterator[str]:
     """Return what of this says that the run is another than the one whose sighting was `made`."""
-    told: dict[Call, Any] = {}
+    by_maker: dict[Call, Any] = {}
     for each in world.seen:
         is_makers = each.sweep is made.sweep and each.task == made.task and each.call in {"list", "records"}
-        if is_makers and (each.seq < made.seq or each.call not in told):
-            told[each.call] = each.value
+        if is_makers and (each.seq < made.seq or each.call not in by_maker):
+            by_maker[each.call] = each.value
     farthest = made
     for each in seen:
         who = "by itself" if each.sweep is sweep else "by another"
@@ -837,11 +842,10 @@ def contradictions(
                     yield "behind what it read itself" if is_own else "behind the farthest"
                 else:
                     farthest = each
-            case "list" | "records" if each.value != told.get(each.call, each.value):
+            case "list" | "records" if each.value != by_maker.get(each.call, each.value):
                 yield f"another {each.call}"
-            case "jobs" if each.value is not None and first_seen is not None:
-                if datetime.fromisoformat(each.value) > first_seen:
-                    yield "its job began later"
+            case "jobs" if each.value is not None and datetime.fromisoformat(each.value) > first_seen:
+                yield "its job began later"
             case _:
                 pass
 
@@ -887,7 +891,7 @@ def _asked(url: str) -> tuple[Call, str | None]:
     raise AssertionError(f"a sweep asks for {path}")
 
 
-def _told(call: Call, task: str | None, answer: Any) -> Iterator[tuple[str, Any]]:
+def _answers_in(call: Call, task: str | None, answer: Any) -> Iterator[tuple[str, Any]]:
     match call:
         case "list":
             yield from ((each["task_id"], each["last_check_time"]) for each in answer["tasks"])

@@ -83,7 +83,7 @@ _CLOCKS: Final = (
 STALE: Final = (Sweep("A"), Wait(3 * HOURS))
 
 
-def happenings() -> st.SearchStrategy[list[Step]]:
+def step_lists() -> st.SearchStrategy[list[Step]]:
     """Return lists of steps, most of which lead somewhere: a run is often seen, and often old when it is seen again."""
     sweep = st.builds(Sweep, _WHO, _ARMED)
     short = st.builds(Wait, st.sampled_from([1.0, 40.0, 20 * MINUTES]))
@@ -133,7 +133,7 @@ def _joined(first: Sequence[Step], blocks: Sequence[Sequence[Step]]) -> list[Ste
     return [*first, *(step for block in blocks for step in block)]
 
 
-def conditions() -> st.SearchStrategy[Conditions]:
+def any_conditions() -> st.SearchStrategy[Conditions]:
     return st.builds(
         Conditions,
         tasks=st.sampled_from([1, 1, 2, 3]),
@@ -144,16 +144,16 @@ def conditions() -> st.SearchStrategy[Conditions]:
     )
 
 
-def lived(told: Conditions, happens: Sequence[Step]) -> World:
-    world = World(told)
-    world.run(happens)
+def run_world(conditions: Conditions, steps: Sequence[Step]) -> World:
+    world = World(conditions)
+    world.run(steps)
     return world
 
 
 @settings(max_examples=WORLDS, deadline=None)
-@given(told=conditions(), happens=happenings())
-def test_no_sweep_does_what_it_must_not(told: Conditions, happens: list[Step]) -> None:
-    world = lived(told, happens)
+@given(conditions=any_conditions(), steps=step_lists())
+def test_no_sweep_does_what_it_must_not(conditions: Conditions, steps: list[Step]) -> None:
+    world = run_world(conditions, steps)
     for admitted in world.admitted:
         event(admitted)
     event(f"{min(len(world.commands), 3)} commands or more")
@@ -271,7 +271,7 @@ WORLDS_THAT_WENT_WRONG: Final[dict[str, tuple[Conditions, tuple[Step, ...]]]] = 
 
 @pytest.mark.parametrize("name", WORLDS_THAT_WENT_WRONG)
 def test_what_once_went_wrong_goes_right(name: str) -> None:
-    assert lived(*WORLDS_THAT_WENT_WRONG[name]).violations == []
+    assert run_world(*WORLDS_THAT_WENT_WRONG[name]).violations == []
 
 
 # The judge itself: what it must let pass, and what it must see.
@@ -279,13 +279,13 @@ def test_what_once_went_wrong_goes_right(name: str) -> None:
 
 @pytest.mark.parametrize("tasks", [1, 3])
 def test_what_is_stale_is_sent_for(tasks: int) -> None:
-    world = lived(Conditions(tasks=tasks), [*STALE, Sweep("A")])
+    world = run_world(Conditions(tasks=tasks), [*STALE, Sweep("A")])
     assert [command.task for command in world.commands] == [f"t-{number}" for number in range(tasks)]
     assert (world.violations, world.admitted) == ([], {})
 
 
 @pytest.mark.parametrize(
-    ("happens", "admitted"),
+    ("steps", "admitted"),
     [
         ([*STALE, Restart(0, 10), Sweep("A")], "nothing gives it away"),
         # Between the third list, which is the last look's, and the last read of the progress.
@@ -307,7 +307,7 @@ def test_what_is_stale_is_sent_for(tasks: int) -> None:
         ),
     ],
 )
-def test_what_no_sweep_can_know_is_admitted_by_its_name(happens: list[Step], admitted: str) -> None:
-    world = lived(ONE, happens)
+def test_what_no_sweep_can_know_is_admitted_by_its_name(steps: list[Step], admitted: str) -> None:
+    world = run_world(ONE, steps)
     assert [command.task for command in world.commands] == ["t-0"]
     assert (world.violations, dict(world.admitted)) == ([], {admitted: 1})
