@@ -141,6 +141,7 @@ def any_conditions() -> st.SearchStrategy[Conditions]:
         records=st.sampled_from(["none", "ended", "running"]),
         last_check=st.sampled_from(["begin", "end"]),
         clocks=st.sampled_from(_CLOCKS),
+        dated=st.sampled_from([True, True, True, False]),
     )
 
 
@@ -261,6 +262,10 @@ WORLDS_THAT_WENT_WRONG: Final[dict[str, tuple[Conditions, tuple[Step, ...]]]] = 
     "a sweep's clock is ahead, and so seems the age by a sighting": (
         Conditions(clocks=Clocks(b=10 * MINUTES)),
         (Restart(0), Sweep("A"), Wait(2 * HOURS - 578.0), Sweep("B")),
+    ),
+    "a sweep's clock is ahead, and Huawei dates nothing that could tell": (
+        Conditions(jobs=True, clocks=Clocks(a=10 * MINUTES), dated=False),
+        (Wait(2 * HOURS - 578.0), Sweep("A")),
     ),
     "a sweep's clock is behind when it makes a sighting": (
         Conditions(clocks=Clocks(a=-10 * MINUTES)),
