@@ -1707,6 +1707,20 @@ MUTANTS: Final = (
         "was_accepted=True",
         HUAWEI_CLIENT,
     ),
+    Mutant(
+        "the stand-in: its answers are dated by the clock of the machine",
+        "local/huawei/cloud.py",
+        "formatdate(call.now, usegmt=True)",
+        "formatdate(usegmt=True)",
+        ("tests/unit/test_stand_in_dates.py",),
+    ),
+    Mutant(
+        "the stand-in: its dates are in no zone that HTTP knows",
+        "local/huawei/cloud.py",
+        "formatdate(call.now, usegmt=True)",
+        "formatdate(call.now)",
+        ("tests/unit/test_stand_in_dates.py",),
+    ),
 )
 
 

@@ -6,7 +6,7 @@ import json
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -74,7 +74,7 @@ def each_of_16(ask: Callable[[], Credentials | None]) -> list[Credentials | str 
         return list(threads.map(one, range(16)))
 
 
-AWS_SAYS = {"service": "Secrets Manager", "operation": "GetSecretValue"}
+AWS_SAYS: dict[str, Any] = {"service": "Secrets Manager", "operation": "GetSecretValue"}
 DENIED = AwsRefused(**AWS_SAYS, code="AccessDeniedException", message="not you", mend="allow it")
 THROTTLED = AwsUnavailable(**AWS_SAYS, code="ThrottlingException", message="slow down")
 NO_JSON = "SK-very-secret"
