@@ -93,40 +93,47 @@ def step_lists() -> st.SearchStrategy[list[Step]]:
     go = st.builds(Go, _WHO, st.sampled_from(_CALLS))
     damage = st.builds(Break, _WHO, st.sampled_from(_DAMAGES))
     begin = st.builds(Begin, _TASK, _PERCENT, _COUNTED)
-    change = st.one_of(
-        st.builds(Restart, _TASK, _PERCENT, _COUNTED),
-        st.builds(End, _TASK, _COUNTED),
-        begin,
-        st.builds(Reach, _TASK, _PERCENT),
-        st.builds(Carry, _COUNTED),
-        st.builds(Jobs, st.booleans()),
-        short,
-        sweep,
-        damage,
-        st.builds(Kill, _WHO),
+    again = st.tuples(begin, short, sweep)
+    damaged = st.builds(
+        lambda who, harm: (Start(who), Break(who, harm), Go(who, "end")), _WHO, st.sampled_from(_DAMAGES)
     )
+    change = st.one_of(
+        st.tuples(st.builds(Restart, _TASK, _PERCENT, _COUNTED)),
+        st.tuples(st.builds(End, _TASK, _COUNTED)),
+        st.tuples(begin),
+        st.tuples(st.builds(Reach, _TASK, _PERCENT)),
+        st.tuples(st.builds(Carry, _COUNTED)),
+        st.tuples(st.builds(Jobs, st.booleans())),
+        st.tuples(short),
+        st.tuples(sweep),
+        # It is seen to be stopped, or was, and is started again.
+        st.tuples(sweep, st.builds(Carry, _COUNTED), begin),
+        st.tuples(st.builds(End, _TASK, _COUNTED), sweep, begin),
+        st.tuples(damage),
+        st.tuples(st.builds(Kill, _WHO)),
+    )
+    during = st.builds(_during, _WHO, _ARMED, st.sampled_from(_PLACES), st.lists(change, min_size=1, max_size=2))
     block = st.one_of(
         st.tuples(sweep),
-        st.tuples(change),
+        change,
         st.tuples(go),
         st.tuples(sweep, long),
         st.tuples(start, go),
-        st.tuples(start, go, change, go),
-        st.tuples(start, go, change, go, change, go),
-        st.tuples(start, damage, go),
-        st.builds(_during, _WHO, _ARMED, st.sampled_from(_PLACES), st.lists(change, min_size=1, max_size=3)),
-        st.builds(_during, _WHO, _ARMED, st.sampled_from(_PLACES), st.lists(change, min_size=1, max_size=3)),
-        st.tuples(begin, short, sweep),
-        st.tuples(change, short, sweep),
-        st.tuples(st.just(Jobs(listed=True)), change, sweep, st.just(Jobs(listed=False))),
+        during,
+        during,
+        during,
+        again,
+        again,
+        damaged,
+        st.tuples(st.just(Jobs(listed=True)), sweep, st.just(Jobs(listed=False))),
     )
-    first = st.sampled_from([STALE, (), (*STALE, Reach(0, 50)), (Wait(115 * MINUTES),), (Restart(0), *STALE)])
+    first = st.sampled_from([STALE, (*STALE, Reach(0, 50)), (), (Wait(115 * MINUTES),), (Restart(0), *STALE)])
     return st.builds(_joined, first, st.lists(block, min_size=1, max_size=10))
 
 
-def _during(who: Who, armed: bool, place: Sequence[Call], changes: Sequence[Step]) -> list[Step]:  # noqa: FBT001 - drawn
+def _during(who: Who, armed: bool, place: Sequence[Call], changes: Sequence[Sequence[Step]]) -> list[Step]:  # noqa: FBT001 - drawn
     """Return a sweep during which something happens, at this place of it."""
-    return [Start(who, armed), *(Go(who, call) for call in place), *changes, Go(who, "end")]
+    return _joined([Start(who, armed), *(Go(who, call) for call in place)], [*changes, [Go(who, "end")]])
 
 
 def _joined(first: Sequence[Step], blocks: Sequence[Sequence[Step]]) -> list[Step]:
