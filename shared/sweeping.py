@@ -137,8 +137,8 @@ class Sweeper:
             tasks=tuple(StaleTask.of(task, age) for task, age in stale[:TASKS_PER_REPORT]),
         )
         failures = [*claimed.failures, *sending.failures]
-        failures += self._release(kind, made.to_send, sending, deadline)
         failures += self._publish(report, deadline)
+        failures += self._release(kind, made.to_send, sending, deadline)
         if made.missed:
             failures.append(
                 HuaweiUnavailable(f"of {made.missed} stale tasks it could not be found out what still runs")
