@@ -683,8 +683,8 @@ def test_targets_that_huawei_listed_are_hidden_and_the_whole_is_no_target(world:
 
 def test_a_target_that_is_a_part_of_another_hides_both(world: World) -> None:
     with world.invocation() as telemetry:
-        telemetry.hide([remainder(targets=["d-1", "d-17"], awaiting=[])])
-        telemetry.deployment_fault(DeploymentFault("d-17 and d-1"))
+        telemetry.hide([remainder(targets=["d-1", "d-1-7"], awaiting=[])])
+        telemetry.deployment_fault(DeploymentFault("d-1-7 and d-1"))
     assert world.lines()[0]["mend"] == "*** and ***"
 
 
