@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import json
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from aws_lambda_powertools import Logger
@@ -159,6 +158,4 @@ def test_no_line_holds_a_target(data: st.DataObject, targets: list[str], is_work
     events = data.draw(st.lists(commands(targets), min_size=1, max_size=3))
     lines = lines_of(data, targets, events, is_workflow=is_workflow)
     assert "c-1" in lines
-    with suppress(json.JSONDecodeError):  # texts that were raised come after the lines
-        assert all(json.loads(line) for line in lines.splitlines())
     assert [target for target in targets if target in lines] == []
