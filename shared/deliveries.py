@@ -97,6 +97,7 @@ class Deliveries:
             deadline=before_publishing(deadline, targets=targets),
             patience=self._patience,
         )
+        self._telemetry.hide((), listed=findings.whole.values())
         self._telemetry.defects(findings.errors)
         self._telemetry.asked(calls=findings.calls, throttles=findings.throttles)
         parcels += [self._settle(message, each, findings) for message, each in accepted.items()]
@@ -125,12 +126,14 @@ class Deliveries:
         accepted: dict[Incoming, Accepted] = {}
         for queued in messages:
             message = queued
+            payload: object = None
             try:
                 payload, sent_at = open_envelope(queued)
                 message = queued._replace(sent_at=sent_at)  # a dead letter is as old as its sender says
                 command = read_command(
                     payload, defaults=self._settings.defaults(command_id=message.message_id, requested_at=sent_at)
                 )
+                self._telemetry.hide([command])
                 self._settings.guard(command)
                 if not command.has_expired(now):
                     accepted[message] = Accepted(command, is_late=False)
@@ -140,6 +143,7 @@ class Deliveries:
                 else:
                     parcels.append(self._parcel(message, expire(command, now=now)))
             except InvalidCommand as invalid:
+                self._telemetry.hide_rejected(payload)
                 rejection = reject(invalid.known, invalid.errors, body=message.body, now=now)
                 parcels.append(self._to_dead_letters(message, (rejection,), message.body, f"rejected: {invalid}"))
             except Exception as error:  # noqa: BLE001 - the edge of one record, which goes back to SQS

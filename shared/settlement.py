@@ -204,6 +204,27 @@ def settle_late(command: Command, findings: Findings, *, now: datetime) -> Settl
     states = findings.read.get(task_of(command), {})
     if not all(target in states and states[target].was_asked for target in command.asked):
         return LeftOpen(())
+    return _settle_by_states(command, states, now=now)
+
+
+def settle_late_call(command: Command, findings: Findings, *, now: datetime) -> Settlement:
+    """Settle a direct call past `expires_at` by the states read: nobody knows whether it is a repeat.
+
+    It is `expired` only if no earlier call can have stopped any of it: nothing is known to have been begun, and each
+    target was read to run. That a task runs as a whole does not say so of its targets. Else it is settled as a repeat
+    is, and what could not be read is given up.
+    """
+    states = findings.read.get(task_of(command), {})
+    if not all(target in states for target in command.asked):
+        return LeftOpen(())
+    may_be_stopped_in_part = command.asked == (ALL_TARGETS,) and not command.dry_run
+    all_run = all(states[target].verdict is Verdict.RUNS for target in command.asked)
+    if all_run and not command.was_begun and not may_be_stopped_in_part:
+        return expire(command, now=now)
+    return _settle_by_states(command, states, now=now)
+
+
+def _settle_by_states(command: Command, states: Mapping[str, Finding], *, now: datetime) -> Done | Undone:
     awaiting = frozenset(command.awaiting)
     found = ((target, states[target]) for target in command.asked)
     ends, unfinished = _parted(

@@ -120,6 +120,7 @@ class Sweeper:
             made = kind.commands(() if sweep.dry_run or is_refused else choice.stale)
         finally:
             self._telemetry.asked(calls=inquiry.calls, throttles=inquiry.throttles)
+        self._telemetry.hide(made.to_send)
         claimed = kind.claim(made.to_send)
         sending = self._send(queue_url, claimed.commands, deadline)
         self._telemetry.commands_sent(sending.sent)

@@ -1,7 +1,8 @@
 """What is told of the work: one structured line an outcome, and one line of metrics an invocation.
 
 `command_id` finds the whole story of a command, across functions and attempts. Keys, bodies and single targets are in
-neither: counts say how many.
+neither: counts say how many. The words of Huawei Cloud, of AWS and of an error may quote a target, so each text that is
+not our own goes through `Telemetry._clean`, which takes out the targets of the invocation (`Telemetry.hide`).
 
 Metrics are lines in CloudWatch's embedded metric format, so counting waits on nobody. Powertools writes them; its
 package imports its metrics together with its Logger, so they cost no import of their own.
@@ -9,22 +10,26 @@ package imports its metrics together with its Logger, so they cost no import of 
 
 from __future__ import annotations
 
+import re
+import traceback
 from collections import Counter
 from contextlib import contextmanager
 from enum import StrEnum
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from shared.errors import DeploymentFault
-from shared.outcomes import Result, Status
+from shared.commands import ALL_TARGETS, StopTargets, StopTask
+from shared.errors import CommandRejected, DeploymentFault
+from shared.outcomes import Result, Status, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from shared.commands import Command
-    from shared.outcomes import Outcome
+    from shared.outcomes import FieldError, Outcome
     from shared.sweeps import SweepCommand, SweepReport
 
 SERVICE: Final = "stopline"
@@ -35,6 +40,15 @@ NAMESPACE_VARIABLE: Final = "METRICS_NAMESPACE"
 """Not among the settings, since settings that are not right are counted as well."""
 
 DIMENSION: Final = "Function"
+
+HIDDEN: Final = "***"
+"""What stands in a line for a target."""
+
+FIELDS: Final = frozenset(
+    {"", *StopTask.model_fields, *StopTargets.model_fields, *(f"tally.{name}" for name in Tally.model_fields)}
+    | {"Timestamp", "time"}
+)
+"""The fields of commands and envelopes that a line may name; any other name is the sender's, and may be a target."""
 
 type Function = Literal["stop_task", "stop_targets", "sweep_stale_tasks", "stop_in_workflow"]
 
@@ -114,6 +128,8 @@ class Telemetry:
         self._counts: Counter[Metric] = Counter()
         self._ages: list[float] = []
         self._fault: Exception | None = None
+        self._hidden: list[Collection[str]] = []
+        self._cleaned: dict[str, str] = {}
         # `service=""`, or an operator's POWERTOOLS_SERVICE_NAME would become a second dimension, and every alarm on
         # these metrics blind.
         self._metrics = EphemeralMetrics(namespace=namespace, service="")
@@ -122,16 +138,36 @@ class Telemetry:
     def invocation(self, function: Function, request_id: str) -> Iterator[None]:
         """Put the function and Lambda's request id on each line, and write the metrics at the end, whatever ends it.
 
-        A `DeploymentFault` that ends it is told here, so that one in the settings is told too.
+        A `DeploymentFault` that ends it is logged here, so that one in the settings is logged too. Lambda logs the text
+        of whatever ends it. So that no target is in there either, an error of our own class keeps its text without
+        targets, and any other only its type and stack.
         """
         with self._logger.append_context_keys(function=function, function_request_id=request_id):
             try:
                 yield
-            except DeploymentFault as fault:
-                self.deployment_fault(fault)
+            except Exception as error:
+                if isinstance(error, DeploymentFault):
+                    self.deployment_fault(error)
+                error.args = (self._clean(str(error)),) if _is_ours(error) else ()
                 raise
             finally:
+                self._hidden, self._cleaned = [], {}
                 self._write_metrics(function, request_id)
+
+    def hide(self, commands: Iterable[Command | SweepCommand], listed: Iterable[Collection[str]] = ()) -> None:
+        """Keep the targets of these commands, and those that Huawei listed, out of all that the invocation logs.
+
+        Of a check the one target is the task, which may be logged.
+        """
+        self._hidden += [each.asked for each in commands if each.command == "stop_targets"]
+        self._hidden += [tuple(each) for each in listed]
+        self._cleaned = {}
+
+    def hide_rejected(self, payload: object) -> None:
+        """Keep the targets of what is no valid command out of all that the invocation logs."""
+        match payload:
+            case {"targets": list(targets)}:
+                self.hide((), listed=[[each for each in targets if isinstance(each, str) and each]])
 
     def outcomes_published(self, outcomes: Iterable[Outcome]) -> None:
         """Tell what became of commands."""
@@ -149,7 +185,7 @@ class Telemetry:
                     "tally": {name: count for name, count in outcome.tally if count},
                     "confirmed": outcome.confirmed,
                     "age_seconds": age,
-                    "errors": [error.model_dump() for error in outcome.errors],
+                    "errors": [self._said_of(error) for error in outcome.errors],
                 },
             )
             if outcome.status in _COMMANDS:
@@ -174,8 +210,8 @@ class Telemetry:
         self._counts[Metric.REMAINDERS] += 1
 
     def set_aside(self, command_id: str, reason: str) -> None:
-        """Tell what is in the dead-letter queue, and why."""
-        self._logger.warning("set aside", extra={"command_id": command_id, "why": reason})
+        """Log what is in the dead-letter queue, and why in one word; the `outcome` of a rejection has its errors."""
+        self._logger.warning("set aside", extra={"command_id": command_id, "why": reason.partition(":")[0]})
         self._counts[Metric.DEAD_LETTERS] += 1
 
     def not_acknowledged(self, reasons: Mapping[str, str], command_ids: Mapping[str, str]) -> None:
@@ -186,19 +222,24 @@ class Telemetry:
         for message_id, reason in reasons.items():
             self._logger.warning(
                 "not acknowledged",
-                extra={"command_id": command_ids.get(message_id), "message_id": message_id, "why": reason},
+                extra={
+                    "command_id": command_ids.get(message_id),
+                    "message_id": message_id,
+                    "why": self._clean(reason),
+                },
             )
         self._counts[Metric.NOT_ACKNOWLEDGED] += len(reasons)
 
     def visibility_unchanged(self, reasons: Iterable[str]) -> None:
         """Log why messages that go back to SQS stay hidden for as long as the queue says; one reason for each."""
         for reason, count in Counter(reasons).items():
-            self._logger.warning("visibility unchanged", extra={"why": reason, "messages": count})
+            self._logger.warning("visibility unchanged", extra={"why": self._clean(reason), "messages": count})
 
     def not_carried_out(self, command_id: str, error: Exception) -> None:
-        """Tell that a call ended without an outcome, and why; one whose outcome is `rejected` has its line by that."""
+        """Log that a call ended without an outcome, and why; of a rejection, its `outcome` says why."""
+        why = self._clean(str(error)) if _is_ours(error) and not isinstance(error, CommandRejected) else None
         self._logger.warning(
-            "not carried out", extra={"command_id": command_id, "error": type(error).__name__, "why": str(error)}
+            "not carried out", extra={"command_id": command_id, "error": type(error).__name__, "why": why}
         )
 
     def asked(self, *, calls: int, throttles: int) -> None:
@@ -229,13 +270,30 @@ class Telemetry:
         if fault is self._fault:
             return
         self._fault = fault
-        self._logger.error("deployment fault", extra={"mend": str(fault)})
+        self._logger.error("deployment fault", extra={"mend": self._clean(str(fault))})
         self._counts[Metric.DEPLOYMENT_FAULTS] += 1
 
     def defects(self, errors: Iterable[Exception]) -> None:
-        """Tell of errors of our own, with their stack."""
+        """Log errors of our own: their types and stacks, since their texts may quote anything."""
         for error in errors:
-            self._logger.error("unexpected error", exc_info=error)
+            extra = {"exception": "\n".join(_stacks(error)), "exception_name": type(error).__name__}
+            self._logger.error("unexpected error", extra=extra)
+
+    def _clean(self, text: str) -> str:
+        """Return a text of others without the targets of this invocation, where they are words of their own."""
+        if text not in self._cleaned:  # there may be 100 000 targets, and as many lines of the same text
+            quoted = {each for each in chain.from_iterable(self._hidden) if each in text} - {ALL_TARGETS}
+            clean = text
+            for target in sorted(quoted, key=len, reverse=True):  # one may be a part of another
+                clean = re.sub(rf"(?<![A-Za-z0-9]){re.escape(target)}(?![A-Za-z0-9])", HIDDEN, clean)
+            self._cleaned[text] = clean
+        return self._cleaned[text]
+
+    def _said_of(self, error: FieldError) -> dict[str, str]:
+        """Return what is wrong with a message, without a name that its sender made up."""
+        field, _, place = error.loc.partition(".")
+        is_known = error.loc in FIELDS or (field in {"targets", "awaiting"} and place.isdecimal())
+        return {"loc": error.loc if is_known else HIDDEN, "msg": self._clean(error.msg)}
 
     def _write_metrics(self, function: Function, request_id: str) -> None:
         """Write what was counted, and count anew.
@@ -264,6 +322,18 @@ class Telemetry:
 
 def _about(command: Command | SweepCommand) -> dict[str, str]:
     return {"command_id": command.command_id, "command": command.command, "task_id": command.task_id}
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether the text of an error is of our making; that of any other may quote anything."""
+    return type(error).__module__.startswith("shared.")
+
+
+def _stacks(error: BaseException | None) -> Iterator[str]:
+    """Yield the stack and type of an error, and of each that led to it, the last first."""
+    while error is not None:
+        yield "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _age_at_completion(outcome: Outcome) -> float | None:

@@ -11,16 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain, islice
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from shared.commands import InvalidCommand, StopTask, known_of, read_command
 from shared.errors import CommandRejected, HuaweiUnavailable, PublishingFailed
-from shared.execution import execute
-from shared.findings import Verdict
+from shared.execution import DOUBT, execute
+from shared.findings import Finding, Verdict
 from shared.outcomes import RESULTS_PER_EVENT, FieldError, Result
-from shared.planning import plan
+from shared.planning import plan, task_of
 from shared.publishing import Parcel, before_publishing
-from shared.settlement import Done, GoesOn, LeftOpen, Undone, expire, reject, settle
+from shared.settlement import Done, GoesOn, LeftOpen, Undone, reject, settle, settle_late_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,15 +30,27 @@ if TYPE_CHECKING:
     from shared.deadline import Deadline
     from shared.execution import Service
     from shared.findings import Findings
-    from shared.outcomes import Outcome, TargetResult
+    from shared.outcomes import Outcome, Tally, TargetResult
     from shared.pace import Pace
     from shared.patience import Patience
     from shared.publishing import Publisher
     from shared.settings import StopInWorkflowSettings
+    from shared.settlement import Settlement
     from shared.telemetry import Telemetry
 
 LEAST_ROUND: Final = 30.0
 """Seconds below which no further round is begun: it calls, tries again, may wait out a doubt, and publishes."""
+
+READ_FOR: Final = timedelta(hours=1)
+"""How long after `expires_at` the caller is asked to try again while nothing can be read. Then the command is given up,
+so that it has a final event. The retries of `StopWorkflow` outlast the longest `COMMAND_TTL_SECONDS` and this."""
+
+LEAST_READ: Final = 5.0
+"""The same of a round that only reads."""
+
+LONGEST_CALL: Final = timedelta(minutes=15)
+"""How long after `expires_at` a stop that was sent before it may still be on its way: as long as Lambda runs
+(https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)."""
 
 LARGEST_STATE: Final = 262_144
 """Bytes that the state of a state machine holds
@@ -100,22 +113,29 @@ class Workflow:
         - `HuaweiUnavailable`: time or attempts are used up, and the command has nothing to show: no target has a
           result, and no stop was taken that is to be confirmed; in a dry run, nothing could be read. Nothing was
           published, and the same input may be sent again; its attempts then begin anew where the input says. How often
-          is for the caller to bound, or for `expires_at`: a command that expires is over, and answered with its
+          is for the caller to bound, or for `expires_at`: within an hour after it (`READ_FOR`) the command ends with an
           outcome. A remainder from here always has something to show, so its attempts run out and it ends as `failed`.
         - `PublishingFailed`: not all outcomes got onto the bus, and nothing is answered as done that is not there.
         - `DeploymentFault`, or an error of our own: what was found out before is on the bus.
 
         Whoever calls again with the same input repeats the command: what was stopped is then `already_ended`. Events
         that say the same have the same `outcome_id` only if the input names a `command_id`, since without one each
-        call has a new one. That a call is a repeat cannot be known here: one that comes past `expires_at` is
-        `expired`, whatever an earlier one did.
+        call has a new one.
+
+        That a call is a repeat cannot be known here. So past `expires_at` nothing is sent, and the state is read
+        before anything is said, `DOUBT` seconds after the last stop that may have been sent. What has ended is
+        `already_ended`. The command is `expired` only if each of its targets was read to run and nothing was begun;
+        else what runs is `gave_up`. What cannot be read is `gave_up` too if there is something to show, or after
+        `READ_FOR`; else it is `HuaweiUnavailable`.
         """
         now = self._patience.now()
         try:
             command = read_command(event, defaults=self._settings.defaults(command_id=self._new_id(), requested_at=now))
+            self._telemetry.hide([command])
             self._settings.guard(command)
             _guard_size(command)
         except InvalidCommand as invalid:
+            self._telemetry.hide_rejected(event)
             rejection = reject(invalid.known, invalid.errors, body=json.dumps(event, sort_keys=True), now=now)
             with self._telling(rejection.command_id):
                 self._publish((rejection,), deadline)
@@ -134,19 +154,20 @@ class Workflow:
 
     def _carry_out(self, command: Command, deadline: Deadline) -> dict[str, Any]:
         shown: tuple[TargetResult, ...] = ()
-        now = self._patience.now()
-        while not command.has_expired(now):
-            findings = self._execute(command, deadline)
-            now = self._patience.now()
-            settlement = settle(
-                command,
-                findings,
-                now=now,
-                max_attempts=self._settings.max_attempts,
-                jitter=self._patience.uniform(0.0, 1.0),
-            )
-            if isinstance(settlement, Done | Undone) and _has_nothing_to_show(settlement):
-                raise _unavailable(findings)
+        delay: float = 0
+        why = "a stop that was sent before the command expired may not show yet"
+        may_be_on_its_way = not command.dry_run and not command.has_expired(self._patience.now() - LONGEST_CALL)
+        while True:
+            is_late = command.has_expired(self._patience.now() + timedelta(seconds=delay))
+            if is_late:  # it is never sent again, only read, once every stop must show
+                delay = DOUBT if may_be_on_its_way else 0
+            if delay and not self._wait(delay, command, deadline, why, least=LEAST_READ if is_late else LEAST_ROUND):
+                return _unfinished(command)
+            findings = self._execute(command, deadline, only_read=is_late)
+            settlement = self._settle(command, findings, is_late=is_late)
+            why = _what_came_between(findings)
+            if self._is_to_be_called_again(command, settlement, findings, is_late=is_late):
+                raise _unavailable(why)
             self._publish(settlement.outcomes, deadline)
             shown = _shown(shown, settlement.outcomes)
             match settlement:
@@ -157,31 +178,58 @@ class Workflow:
                 case LeftOpen():
                     raise findings.errors[0]  # what else keeps a target from being found out about
                 case GoesOn(_, remainder, delay_seconds):
-                    command = remainder
+                    command, delay = remainder, delay_seconds
                 case _:
                     assert_never(settlement)
-            if command.has_expired(now + timedelta(seconds=delay_seconds)):
-                break  # it would never be sent again, so there is nothing to wait for
-            if deadline.remaining() < delay_seconds + LEAST_ROUND:
-                if _has_nothing_to_show(settlement):
-                    raise _unavailable(findings)
-                self._telemetry.remainder_sent(command, delay_seconds)
-                return _unfinished(command)
-            self._patience.sleep(delay_seconds)
-            now = self._patience.now()
-        outcomes = expire(command, now=now).outcomes
-        self._publish(outcomes, deadline)
-        return _answer(outcomes[-1], _shown(shown, outcomes))
 
-    def _execute(self, command: Command, deadline: Deadline) -> Findings:
+    def _wait(self, delay: float, command: Command, deadline: Deadline, why: str, *, least: float) -> bool:
+        """Pause before a round, which takes `least` seconds, and return whether there is time for both.
+
+        Raises `HuaweiUnavailable` if there is not, and the command has nothing to show.
+        """
+        if deadline.remaining() < delay + least:
+            if _has_nothing_to_show(command.tally, command.awaiting):
+                raise _unavailable(why)
+            self._telemetry.remainder_sent(command, ceil(delay))
+            return False
+        self._patience.sleep(delay)
+        return True
+
+    def _settle(self, command: Command, findings: Findings, *, is_late: bool) -> Settlement:
+        now = self._patience.now()
+        if is_late:
+            return settle_late_call(command, findings, now=now)
+        jitter = self._patience.uniform(0.0, 1.0)
+        return settle(command, findings, now=now, max_attempts=self._settings.max_attempts, jitter=jitter)
+
+    def _is_to_be_called_again(
+        self, command: Command, settlement: Settlement, findings: Findings, *, is_late: bool
+    ) -> bool:
+        """Whether a command would end with nothing to show, and another call with the same input may find out more."""
+        match settlement:
+            case Done(outcomes):
+                has_nothing = _has_nothing_to_show(outcomes[-1].tally, ())
+            case Undone(outcomes, left):
+                has_nothing = _has_nothing_to_show(outcomes[-1].tally, left.awaiting)
+            case _:
+                return False
+        if not is_late:
+            return has_nothing
+        states = findings.read[task_of(command)].values()
+        is_unread = any(each.verdict is Verdict.UNFINISHED for each in states)
+        return has_nothing and is_unread and not command.has_expired(self._patience.now() - READ_FOR)
+
+    def _execute(self, command: Command, deadline: Deadline, *, only_read: bool) -> Findings:
         paced = self._check_tasks if isinstance(command, StopTask) else self._batch_tasks
+        planned = command.model_copy(update={"dry_run": True}) if only_read else command
         findings = execute(
-            plan((), repeats=(command,)),  # the caller may call again with the same input, and nothing tells
+            plan((), repeats=(planned,)),  # the caller may call again with the same input, and nothing tells
             service=paced.service,
             pace=paced.pace,
             deadline=before_publishing(deadline, targets=len(command.asked)),
             patience=self._patience,
         )
+        self._telemetry.hide((), listed=findings.whole.values())
         self._telemetry.asked(calls=findings.calls, throttles=findings.throttles)
         self._telemetry.defects(findings.errors)
         for fault in findings.faults:
@@ -225,27 +273,22 @@ def _unfinished(remainder: Command) -> dict[str, Any]:
     return {"status": "unfinished", "remainder": json.loads(remainder.to_message())}
 
 
-def _has_nothing_to_show(settlement: Done | Undone | GoesOn) -> bool:
+def _has_nothing_to_show(tally: Tally, awaiting: Sequence[str]) -> bool:
     """Whether a command, in all its attempts, has no result but `gave_up` and no stop taken to be confirmed."""
-    awaiting: tuple[str, ...]
-    match settlement:
-        case Done(outcomes):
-            tally, awaiting = outcomes[-1].tally, ()
-        case Undone(outcomes, left):
-            tally, awaiting = outcomes[-1].tally, left.awaiting
-        case GoesOn(_, remainder):
-            tally, awaiting = remainder.tally, remainder.awaiting
     return tally.total == tally.gave_up and not awaiting
 
 
-def _unavailable(findings: Findings) -> HuaweiUnavailable:
-    """Say in Huawei's words, or ours, what came between."""
+def _unavailable(why: str) -> HuaweiUnavailable:
+    return HuaweiUnavailable(f"not one target has a result, try again: {why}")
+
+
+def _what_came_between(findings: Findings) -> str:
+    """Return Huawei's error code, or our words where no answer came: those of an answer may name a target."""
     states = chain.from_iterable(each.values() for each in (findings.named, findings.whole, findings.read))
-    passing = next((each for found in states for each in found.values() if each.verdict is Verdict.UNFINISHED), None)
-    words = " ".join(filter(None, (passing.error_code, passing.error_msg))) if passing else ""
-    return HuaweiUnavailable(
-        f"not one target has a result, try again: {words or 'Huawei Cloud gave passing faults only'}"
-    )
+    passing = (each for found in states for each in found.values() if each.verdict is Verdict.UNFINISHED)
+    first = next(passing, Finding(Verdict.UNFINISHED))
+    is_ours = not (first.was_asked and first.was_answered)
+    return first.error_code or (is_ours and first.error_msg) or "Huawei Cloud gave transient errors only"
 
 
 def _shown(before: tuple[TargetResult, ...], outcomes: Sequence[Outcome]) -> tuple[TargetResult, ...]:

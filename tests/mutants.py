@@ -46,6 +46,7 @@ EVIDENCE: Final = ("tests/unit/test_sweep_evidence.py",)
 AT_ONCE: Final = ("tests/property/test_sweeps_at_once.py",)
 LISTS: Final = ("tests/unit/test_task_lists.py",)
 WORKFLOW: Final = ("tests/unit/test_workflow.py",)
+LATE: Final = ("tests/unit/test_workflow.py", "tests/property/test_workflow.py")
 HTTP: Final = (
     "tests/unit/test_http.py",
     "tests/unit/test_http_hostile.py",
@@ -58,6 +59,7 @@ AWS: Final = ("tests/unit/test_aws.py",)
 THREADS: Final = ("tests/unit/test_threads.py",)
 EVENTS: Final = ("tests/property/test_events_by_place.py",)
 TELEMETRY: Final = ("tests/unit/test_telemetry.py",)
+LOG_LINES: Final = ("tests/unit/test_telemetry.py", "tests/property/test_log_lines.py")
 SIGNING: Final = ("tests/property/test_aws_signing.py",)
 FAULTS: Final = ("tests/unit/test_huawei_faults.py",)
 FETCH: Final = ("tests/unit/test_fetch_once.py",)
@@ -1035,8 +1037,8 @@ MUTANTS: Final = (
     Mutant(
         "9 workflow: unfinished is answered though there is time",
         "shared/workflow.py",
-        "delay_seconds + LEAST_ROUND",
-        "delay_seconds + 10_000",
+        "if is_late else LEAST_ROUND",
+        "if is_late else 10_000",
         WORKFLOW,
     ),
     Mutant(
@@ -1087,6 +1089,209 @@ MUTANTS: Final = (
         " & '-' & $substring($hash($name, 'SHA-256'), 0, 32)",
         "",
         ("tests/unit/test_workflow_names.py",),
+    ),
+    Mutant(
+        "1 workflow: a late call is expired without a read",
+        "shared/settlement.py",
+        "all_run = all(states[target].verdict is Verdict.RUNS for target in command.asked)",
+        "all_run = True",
+        LATE,
+    ),
+    Mutant(
+        "1 workflow: what was begun is expired",
+        "shared/settlement.py",
+        "if all_run and not command.was_begun and not may_be_stopped_in_part:",
+        "if all_run and not may_be_stopped_in_part:",
+        WORKFLOW,
+    ),
+    Mutant(
+        "1 workflow: a task that runs as a whole is expired",
+        "shared/settlement.py",
+        "if all_run and not command.was_begun and not may_be_stopped_in_part:",
+        "if all_run and not command.was_begun:",
+        WORKFLOW,
+    ),
+    Mutant(
+        "1 workflow: a dry run of all is never expired",
+        "shared/settlement.py",
+        "may_be_stopped_in_part = command.asked == (ALL_TARGETS,) and not command.dry_run",
+        "may_be_stopped_in_part = command.asked == (ALL_TARGETS,)",
+        WORKFLOW,
+    ),
+    Mutant(
+        "1 workflow: a late call that could not be read for a fault is settled",
+        "shared/settlement.py",
+        "    if not all(target in states for target in command.asked):\n        return LeftOpen(())",
+        "    states = {target: states.get(target, Finding(Verdict.RUNS)) for target in command.asked}",
+        WORKFLOW,
+    ),
+    Mutant(
+        "1 workflow: a stop that is on its way is not waited for",
+        "shared/workflow.py",
+        "delay = DOUBT if may_be_on_its_way else 0",
+        "delay = 0",
+        LATE,
+    ),
+    Mutant(
+        "1 workflow: a stop that an earlier call sent is not waited for",
+        "shared/workflow.py",
+        "not command.has_expired(self._patience.now() - LONGEST_CALL)",
+        "not command.has_expired(self._patience.now())",
+        WORKFLOW,
+    ),
+    Mutant(
+        "1 workflow: a dry run waits for a stop that it never sent",
+        "shared/workflow.py",
+        "may_be_on_its_way = not command.dry_run and",
+        "may_be_on_its_way =",
+        WORKFLOW,
+    ),
+    Mutant(
+        "1 workflow: a late call is sent",
+        "shared/workflow.py",
+        'planned = command.model_copy(update={"dry_run": True}) if only_read else command',
+        "planned = command",
+        LATE,
+    ),
+    Mutant(
+        "1 workflow: a late call that could not be read is given up at once",
+        "shared/workflow.py",
+        "return has_nothing and is_unread and not command.has_expired(self._patience.now() - READ_FOR)",
+        "return False",
+        WORKFLOW,
+    ),
+    Mutant(
+        "1 workflow: a late call that cannot be read is never over",
+        "shared/workflow.py",
+        "return has_nothing and is_unread and not command.has_expired(self._patience.now() - READ_FOR)",
+        "return has_nothing and is_unread",
+        WORKFLOW,
+    ),
+    Mutant(
+        "1 workflow: a late call whose targets were all read is to be called again",
+        "shared/workflow.py",
+        "return has_nothing and is_unread and not",
+        "return has_nothing and not",
+        WORKFLOW,
+    ),
+    Mutant(
+        "1 workflow: a late call that has something to show is to be called again",
+        "shared/workflow.py",
+        "return has_nothing and is_unread and not",
+        "return is_unread and not",
+        WORKFLOW,
+    ),
+    Mutant(
+        "1 workflow: a round that only reads needs the time of one that stops",
+        "shared/workflow.py",
+        "least=LEAST_READ if is_late else LEAST_ROUND",
+        "least=LEAST_ROUND",
+        WORKFLOW,
+    ),
+    Mutant(
+        "22 log: words of Huawei are in the error",
+        "shared/workflow.py",
+        "is_ours = not (first.was_asked and first.was_answered)",
+        "is_ours = True",
+        WORKFLOW,
+    ),
+    Mutant(
+        "22 log: targets stand in texts",
+        "shared/telemetry.py",
+        "self._cleaned[text] = clean",
+        "self._cleaned[text] = text",
+        LOG_LINES,
+    ),
+    Mutant(
+        "22 log: the shorter of two targets leaves a part of the longer",
+        "shared/telemetry.py",
+        "sorted(quoted, key=len, reverse=True)",
+        "sorted(quoted, key=len)",
+        LOG_LINES,
+    ),
+    Mutant(
+        "22 log: a short id makes a text unreadable",
+        "shared/telemetry.py",
+        're.sub(rf"(?<![A-Za-z0-9]){re.escape(target)}(?![A-Za-z0-9])", HIDDEN, clean)',
+        "clean.replace(target, HIDDEN)",
+        LOG_LINES,
+    ),
+    Mutant(
+        "22 log: what was cleaned before more is hidden stays",
+        "shared/telemetry.py",
+        "        self._hidden += [tuple(each) for each in listed]\n        self._cleaned = {}\n",
+        "        self._hidden += [tuple(each) for each in listed]\n",
+        LOG_LINES,
+    ),
+    Mutant(
+        "22 log: what one invocation hides the next hides as well",
+        "shared/telemetry.py",
+        "                self._hidden, self._cleaned = [], {}\n",
+        "",
+        LOG_LINES,
+    ),
+    Mutant(
+        "22 log: the task of a check is hidden",
+        "shared/telemetry.py",
+        'for each in commands if each.command == "stop_targets"]',
+        "for each in commands]",
+        LOG_LINES,
+    ),
+    Mutant(
+        "22 log: a name that a sender made up is logged",
+        "shared/telemetry.py",
+        '"loc": error.loc if is_known else HIDDEN',
+        '"loc": error.loc',
+        LOG_LINES,
+    ),
+    Mutant(
+        "22 log: a rejection is quoted beside a dead letter",
+        "shared/telemetry.py",
+        'reason.partition(":")[0]',
+        "reason",
+        LOG_LINES,
+    ),
+    Mutant(
+        "22 log: what ends an invocation keeps its text",
+        "shared/telemetry.py",
+        "                error.args = (self._clean(str(error)),) if _is_ours(error) else ()\n",
+        "",
+        LOG_LINES,
+    ),
+    Mutant(
+        "22 log: an error of others is quoted by its call",
+        "shared/telemetry.py",
+        "if _is_ours(error) and not isinstance(error, CommandRejected) else None",
+        "if not isinstance(error, CommandRejected) else None",
+        LOG_LINES,
+    ),
+    Mutant(
+        "22 log: a direct call does not hide its targets",
+        "shared/workflow.py",
+        "            self._telemetry.hide([command])\n",
+        "",
+        LOG_LINES,
+    ),
+    Mutant(
+        "22 log: a delivery does not hide its targets",
+        "shared/deliveries.py",
+        "                self._telemetry.hide([command])\n",
+        "",
+        LOG_LINES,
+    ),
+    Mutant(
+        "22 log: a direct call does not hide what it rejects",
+        "shared/workflow.py",
+        "            self._telemetry.hide_rejected(event)\n",
+        "",
+        LOG_LINES,
+    ),
+    Mutant(
+        "22 log: a delivery does not hide what it rejects",
+        "shared/deliveries.py",
+        "                self._telemetry.hide_rejected(payload)\n",
+        "",
+        LOG_LINES,
     ),
     Mutant(
         "10 confirm: the end is told before it is read",
@@ -1635,8 +1840,8 @@ MUTANTS: Final = (
     Mutant(
         "21 in doubt: a direct call with the same input is sent without a read",
         "shared/workflow.py",
-        "plan((), repeats=(command,)),",
-        "plan((command,)),",
+        "plan((), repeats=(planned,)),",
+        "plan((planned,)),",
         WORKFLOW,
     ),
     Mutant(

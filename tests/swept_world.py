@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from shared.deadline import Deadline
     from shared.sightings import Item, Memory, Sighting
+    from shared.telemetry import Telemetry
 
 TASK_QUEUE, TARGETS_QUEUE = "https://sqs/stop-task", "https://sqs/stop-targets"
 CHECKS = {"sweep": "check_tasks", "project_id": CHECK_PROJECT_ID, "older_than": "PT2H"}
@@ -82,6 +83,7 @@ class World:
         memory: Memory | None = None,
         environment: dict[str, str] | None = None,
         behind: timedelta = timedelta(),
+        telemetry: Telemetry | None = None,
         **choices: Any,
     ) -> None:
         """`behind`: how far Huawei's clock is behind ours."""
@@ -91,6 +93,7 @@ class World:
         self.aws = FakeAws()
         self.memory = DictMemory()
         self._memory = memory or self.memory
+        self._telemetry = telemetry or NoDefects()
         self._environment = environment or {}
         self.sweeper = self._new_sweeper()
 
@@ -130,7 +133,7 @@ class World:
             check_pace=self.clock.pace(),
             batch_pace=self.clock.pace(),
             patience=self.clock.patience(),
-            telemetry=NoDefects(),
+            telemetry=self._telemetry,
             new_version=lambda: f"v-{next(VERSIONS)}",
         )
 

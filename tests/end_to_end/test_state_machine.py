@@ -175,7 +175,23 @@ def test_a_command_that_comes_too_late_ends_as_expired(world: World) -> None:
     run = world.stack.run_workflow(stop("f1", "d1", expires_at="2026-01-01T00:00:00Z"))
     assert (run.status, run.error, run.states[-1]) == ("FAILED", "StopExpired", "StopExpired")
     assert json.loads(run.cause or "")["status"] == "expired"
-    assert requests(world, "f1") == []
+    assert requests(world, "f1") == ["show_batch_task"]
+
+
+def test_a_stop_that_was_taken_before_its_command_expired_does_not_end_as_expired(world: World) -> None:
+    """The answers to the stop are lost, and so are all reads until the command has expired."""
+    world.huawei.add(BatchTask(task_id="f2", targets=("d1",)))
+    world.huawei.set_faults(
+        Fault(kind="cut_after", operation="stop_batch_task", task_id="f2"),
+        Fault(kind="error_json", status=503, operation="show_batch_task", task_id="f2", times=TRIES),
+    )
+    expires_at = to_rfc3339(datetime.now(UTC) + timedelta(seconds=3))
+    run = world.stack.run_workflow(stop("f2", "d1", expires_at=expires_at, confirm=False), name="expires-midway")
+    *before, last = calls(run)
+    assert (set(before), last) == ({"HuaweiUnavailable"}, "")
+    assert (run.status, run.output["status"], run.output["tally"]["already_ended"]) == ("SUCCEEDED", "succeeded", 1)
+    assert world.huawei.subtasks("f2") == {"d1": "Stopped"}
+    assert [each["outcome_id"] for each in final_events(world, "expires-midway")] == [run.output["outcome_id"]]
 
 
 def test_a_failed_outcome_starts_the_workflow_that_follows_up_and_no_other_does(world: World) -> None:

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from shared.commands import ALL_TARGETS
 from shared.errors import HuaweiUnavailable, PublishingFailed
+from shared.execution import DOUBT
 from shared.findings import Finding, Reading, Trust, Verdict
 from shared.outcomes import to_rfc3339
 from shared.planning import Stop, StopAll
 from shared.publishing import Publisher
 from shared.settings import StopInWorkflowSettings, read_settings
 from shared.workflow import PacedService, Workflow
-from tests.fakes import BATCH, CHECK, ENVIRONMENT, Clock, FakeAws, FakeHuawei
+from tests.fakes import BATCH, CHECK, ENVIRONMENT, NOW, Clock, FakeAws, FakeHuawei
 from tests.quiet import NoDefects
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ MOST_CALLS: Final = 120
 
 
 class FickleHuawei(FakeHuawei):
-    """Takes time, loses answers, has passing faults, and takes a while to stop what it was told to; all by `data`."""
+    """Takes time, loses answers, has transient errors, and takes a while to stop what it was told to; all by `data`."""
 
     accepted = Trust.UNKNOWN  # so that calls are made in this thread: hypothesis cannot choose in another
 
@@ -50,12 +51,18 @@ class FickleHuawei(FakeHuawei):
         self._data = data
         self.is_kind = False
         self.heard: list[tuple[Call, dict[str, Finding]]] = []
+        self.sent: list[tuple[Call, float]] = []
+        self.stopped_at: dict[tuple[Task, str], float] = {}
         self.disturb = self._disturb
 
     @override
     def stop(self, call: Call, deadline: Deadline) -> dict[str, Finding]:
+        self.sent.append((call, self._clock.seconds))
         in_time = self._spend(deadline)
         answer = super().stop(call, deadline.less(-1))  # Huawei knows nothing of our time
+        for target, state in self.states[call.task].items():
+            if state is Verdict.STOPPED:
+                self.stopped_at.setdefault((call.task, target), self._clock.seconds)
         if not in_time:
             answer = dict.fromkeys(_targets(call), Finding(Verdict.UNFINISHED, error_msg="cut"))
         self.heard.append((call, answer))
@@ -83,6 +90,9 @@ class FickleHuawei(FakeHuawei):
                 return dict.fromkeys(hit, Finding(Verdict.UNFINISHED, error_msg="cut"))
             # Stops are asynchronous.
             stopped = [target for target in hit if self.states[asked[0]].get(target) is Verdict.STOPPED]
+            unseen = [each for each in stopped if self._clock.seconds - self.stopped_at[asked[0], each] < DOUBT]
+            if unseen and self._data.draw(st.sampled_from([True, False])):
+                return dict.fromkeys(unseen, Finding(Verdict.RUNS))
             return dict.fromkeys(stopped, Finding(Verdict.STOPPING))
         throttled = self._data.draw(st.booleans())
         # Half of the time the stop took place and its answer was lost.
@@ -139,7 +149,7 @@ class World:
         for number in range(MOST_CALLS):
             if number > MOST_CALLS / 2:
                 self.huawei.is_kind, self.lost_publishing = True, False
-            seconds = self.data.draw(st.sampled_from([8.0, 45.0, 900.0]))
+            seconds = 45.0 if self.huawei.is_kind else self.data.draw(st.sampled_from([8.0, 45.0, 900.0]))
             deadline = self.clock.deadline(seconds)
             published = len(self.aws.events)
             try:
@@ -157,7 +167,7 @@ class World:
                 assert answer.keys() == {"status", "remainder"}
                 event = answer["remainder"]
             assert deadline.remaining() > 0, "Lambda would have ended it"
-            self.clock.seconds += 5
+            self.clock.seconds += 5 if self.huawei.is_kind else self.data.draw(st.sampled_from([0, 5, 60]))
         raise AssertionError(f"never over: {event}")
 
     @property
@@ -179,7 +189,7 @@ def commands(draw: st.DrawFn, *, tasks: st.SearchStrategy[str]) -> dict[str, Any
     }
     if draw(st.booleans()):
         expires_in = timedelta(seconds=draw(st.sampled_from([3, 60, 100_000])))
-        given_["expires_at"] = to_rfc3339(Clock().now() + expires_in)
+        given_["expires_at"] = to_rfc3339(NOW + expires_in)
     match draw(tasks):
         case "check":
             return {"command": "stop_task", "task_id": CHECK.task_id, **given_}
@@ -269,3 +279,29 @@ def test_nothing_is_answered_that_is_not_on_the_bus_however_often_publishing_fai
     if answer["status"] != "expired" and "all_targets" not in command:
         assert {target for target, _ in world.results} == set(command.get("targets", [CHECK.task_id]))
     assert world.aws.queues == {}
+
+
+LATE = st.builds(
+    lambda command, seconds: command | {"expires_at": to_rfc3339(NOW + timedelta(seconds=seconds))},
+    ANY,
+    st.sampled_from([0, 3, 10, 60]),
+)
+
+
+@given(st.data(), LATE)
+@settings(deadline=None, max_examples=300)
+def test_expired_is_never_said_of_what_this_command_stopped(data: st.DataObject, command: dict[str, Any]) -> None:
+    """Answers are lost or the bus is down, and the caller calls again with the same input past `expires_at`."""
+    world = World(data, lost_publishing=data.draw(st.booleans()))
+    before = {task: dict(targets) for task, targets in world.huawei.states.items()}
+    answer = world.run(command)
+    stopped = [
+        target
+        for task, states in world.huawei.states.items()
+        for target, state in states.items()
+        if state is not before[task][target]
+    ]
+    if "expired" in {answer["status"], *(event["status"] for event in world.aws.events)}:
+        assert stopped == []
+    for call, seconds in world.huawei.sent:
+        assert NOW + timedelta(seconds=seconds) < call.expires_at

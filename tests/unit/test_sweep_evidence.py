@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aws_lambda_powertools import Logger
 
 from local.huawei import CheckTask, Fault
 from shared.aws import AwsRefused, AwsUnavailable, BusEvent, Failure, Message
 from shared.errors import DeploymentFault, HuaweiUnavailable, PublishingFailed
+from shared.telemetry import Telemetry
 from tests.fakes import failure_of
 from tests.swept_world import (
     BATCHES,
@@ -443,6 +446,23 @@ def test_an_error_of_the_bus_and_one_of_a_last_look_are_both_in_the_words(monkey
     world.cloud.set_faults()
     with pytest.raises(HuaweiUnavailable, match=r"^0 of 1 commands were sent; of 1 stale tasks"):
         world.sweep(CHECKS, **STOP)  # the command for t-2 may still act
+
+
+def test_no_target_of_a_sweep_is_in_what_lambda_logs() -> None:
+    log = io.StringIO()
+    telemetry = Telemetry(Logger(service="a sweep's log", stream=log))
+    world = World(telemetry=telemetry)
+    world.cloud.add(batch("a1", world, days=2, targets=("d-secret",)))
+    world.aws.refuse = lambda each: "InvalidMessageContents: d-secret" if isinstance(each, Message) else None
+    with (
+        pytest.raises(
+            PublishingFailed, match=r"^0 of 1 commands were sent; .*InvalidMessageContents: \*\*\*"
+        ) as raised,
+        telemetry.invocation("sweep_stale_tasks", "r-1"),
+    ):
+        world.sweep(BATCHES, **STOP)
+    assert "d-secret" not in str(raised.value) + log.getvalue()
+    assert '"message":"sweep"' in log.getvalue()
 
 
 # The newest name counts.

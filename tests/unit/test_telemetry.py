@@ -7,7 +7,7 @@ import itertools
 import json
 from collections import Counter, defaultdict
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,15 +15,15 @@ import pytest
 from aws_lambda_powertools import Logger
 
 from shared.commands import StopTargets, StopTask
-from shared.errors import DeploymentFault
+from shared.errors import CommandRejected, DeploymentFault, HuaweiUnavailable
 from shared.outcomes import FieldError, Outcome, Result, Status, Tally, TargetResult
 from shared.sweeps import SweepCommand, SweepReport
-from shared.telemetry import Metric, Telemetry
+from shared.telemetry import FIELDS, Metric, Telemetry
 from shared.wiring.clouds import telemetry as wired
 from tests.fakes import NOW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from shared.telemetry import Function
 
@@ -438,11 +438,30 @@ def test_a_fault_that_ends_nothing_is_told_too(world: World) -> None:
     assert world.metrics() == {"DeploymentFaults": [2]}
 
 
-def test_an_error_of_our_own_is_told_with_its_stack(world: World) -> None:
+def test_of_an_error_of_our_own_type_and_stack_are_logged_and_not_its_text(world: World) -> None:
+    with pytest.raises(KeyError) as key_error:
+        _raise(KeyError("device-0"))
+    with pytest.raises(ValueError, match="device-0") as value_error:
+        _raise(ValueError("device-0 is no key"), key_error.value)
     with world.invocation() as telemetry:
-        telemetry.defects([ZeroDivisionError("a defect")])
-    (line,) = world.lines()
-    assert (line["level"], line["exception_name"]) == ("ERROR", "ZeroDivisionError")
+        telemetry.defects([value_error.value, ZeroDivisionError("device-0")])
+    first, second = world.lines()
+    assert (first["level"], first["exception_name"]) == ("ERROR", "ValueError")
+    stacks = first["exception"].split("\n")
+    assert ("ValueError" in stacks, stacks[-1], "test_telemetry.py" in first["exception"]) == (True, "KeyError", True)
+    assert (second["exception_name"], second["exception"]) == ("ZeroDivisionError", "ZeroDivisionError")
+
+
+def test_what_an_error_was_raised_in_spite_of_is_logged_unless_it_says_from_none(world: World) -> None:
+    for is_told in (True, False):
+        error = ValueError()
+        error.__context__, error.__suppress_context__ = KeyError("device-0"), not is_told
+        world.telemetry.defects([error])
+    assert [("KeyError" in line["exception"]) for line in world.lines()] == [True, False]
+
+
+def _raise(error: Exception, cause: Exception | None = None) -> None:
+    raise error from cause
 
 
 # --- the log
@@ -570,3 +589,158 @@ def test_a_rejection_says_which_field_is_wrong(world: World) -> None:
         telemetry.outcomes_published([outcome(Status.REJECTED, command=None, task_id=None, errors=errors)])
     (line,) = world.lines()
     assert line["errors"] == [{"loc": "task_id", "msg": "Field required"}]
+
+
+# --- no target is in a line
+
+QUOTED: Final = "Device device-1 is offline: ['device-0', 'device-2']"
+REJECTED: Final = outcome(
+    Status.REJECTED,
+    errors=(
+        FieldError(loc="device-1", msg="Extra inputs are not permitted"),
+        FieldError(loc="targets.17", msg=QUOTED),
+        FieldError(loc="tally.device-1", msg="Extra inputs are not permitted"),
+        FieldError(loc="tally.stopped", msg="Input should be a valid integer"),
+        FieldError(loc="17", msg="Extra inputs are not permitted"),
+        FieldError(loc="", msg="should be JSON"),
+    ),
+)
+QUOTING: Final[dict[str, Callable[[Telemetry], object]]] = {
+    "hide": lambda telemetry: telemetry.hide([remainder()]),
+    "outcomes_published": lambda telemetry: telemetry.outcomes_published([REJECTED, outcome(Status.FAILED, *Result)]),
+    "remainder_sent": lambda telemetry: telemetry.remainder_sent(remainder(), 5),
+    "set_aside": lambda telemetry: telemetry.set_aside("c-1", f"rejected: {QUOTED}"),
+    "not_acknowledged": lambda telemetry: telemetry.not_acknowledged({"m-1": QUOTED}, {}),
+    "visibility_unchanged": lambda telemetry: telemetry.visibility_unchanged([QUOTED]),
+    "hide_rejected": lambda telemetry: telemetry.hide_rejected({"targets": ["device-1"]}),
+    "not_carried_out": lambda telemetry: telemetry.not_carried_out("c-1", HuaweiUnavailable(QUOTED)),
+    "asked": lambda telemetry: telemetry.asked(calls=1, throttles=1),
+    "commands_sent": lambda telemetry: telemetry.commands_sent([sent("c-1", "t1")]),
+    "sweep_completed": lambda telemetry: telemetry.sweep_completed(report(), is_published=True),
+    "deployment_fault": lambda telemetry: telemetry.deployment_fault(DeploymentFault(QUOTED)),
+    "defects": lambda telemetry: telemetry.defects([KeyError(QUOTED)]),
+}
+
+
+def test_every_method_is_tried_with_words_that_quote_a_target() -> None:
+    public = {name for name in vars(Telemetry) if not name.startswith("_")}
+    assert QUOTING.keys() == public - {"invocation"}
+
+
+@pytest.mark.parametrize("method", QUOTING)
+def test_no_line_quotes_a_target_whoever_does(world: World, method: str) -> None:
+    with world.invocation() as telemetry:
+        telemetry.hide([remainder()])
+        QUOTING[method](telemetry)
+    lines = json.dumps(world.lines())
+    assert "device-" not in lines
+    assert ("is offline" in lines) is (method in {
+        "outcomes_published", "not_acknowledged", "visibility_unchanged", "not_carried_out", "deployment_fault",
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (DeploymentFault(QUOTED), "Device *** is offline: ['***', '***']"),
+        (HuaweiUnavailable(QUOTED), "Device *** is offline: ['***', '***']"),
+        (HuaweiUnavailable("APIGW.0308"), "APIGW.0308"),
+        (KeyError("of any text"), ""),
+    ],
+    ids=repr,
+)
+def test_what_ends_an_invocation_quotes_no_target_either_since_lambda_logs_it(
+    world: World, error: Exception, text: str
+) -> None:
+    def invoke() -> None:
+        with world.invocation() as telemetry:
+            telemetry.hide([remainder()])
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        invoke()
+    assert raised.value is error
+    assert str(error) == text
+    assert "device-" not in json.dumps(world.lines())
+
+
+@pytest.mark.parametrize("payload", [None, [], {}, {"targets": None}, {"targets": {"device-0": 1}}, {"targets": [""]}])
+def test_what_names_no_targets_hides_nothing(world: World, payload: object) -> None:
+    with world.invocation() as telemetry:
+        telemetry.hide_rejected(payload)
+        telemetry.visibility_unchanged([QUOTED])
+    assert world.lines()[0]["why"] == QUOTED
+
+
+def test_the_targets_of_an_invalid_command_are_hidden_as_far_as_they_are_texts(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.hide_rejected({"targets": ["device-0", 17, None, "device-1", "device-2"], "surplus": 1})
+        telemetry.visibility_unchanged([QUOTED])
+    assert world.lines()[0]["why"] == "Device *** is offline: ['***', '***']"
+
+
+def test_only_a_whole_word_is_hidden_so_that_a_short_id_leaves_the_text_readable(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.hide([remainder(targets=["e", "1"], awaiting=[])])
+        telemetry.deployment_fault(DeploymentFault("AccessDenied of 11: e, id=1."))
+    assert world.lines()[0]["mend"] == "AccessDenied of 11: ***, id=***."
+
+
+def test_targets_that_huawei_listed_are_hidden_and_the_whole_is_no_target(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.hide(
+            [replace(sent("c-1", "t1"), command="stop_targets", asked=("*",))], listed=[{"*": 1, "device-7": 2}]
+        )
+        telemetry.deployment_fault(DeploymentFault("* of device-7"))
+    assert world.lines()[0]["mend"] == "* of ***"
+
+
+def test_a_target_that_is_a_part_of_another_hides_both(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.hide([remainder(targets=["d-1", "d-1-7"], awaiting=[])])
+        telemetry.deployment_fault(DeploymentFault("d-1-7 and d-1"))
+    assert world.lines()[0]["mend"] == "*** and ***"
+
+
+def test_the_task_of_a_check_is_not_hidden(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.hide([sent("c-1", "t1")])
+        telemetry.deployment_fault(DeploymentFault("device-9 is the check"))
+    assert world.lines()[0]["mend"] == "device-9 is the check"
+
+
+def test_what_is_hidden_later_is_hidden_in_a_text_that_was_logged_before(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.visibility_unchanged([QUOTED])
+        telemetry.hide([remainder()])
+        telemetry.visibility_unchanged([QUOTED])
+    assert [("device-" in line["why"]) for line in world.lines()] == [True, False]
+
+
+def test_nothing_is_hidden_beyond_its_invocation(world: World) -> None:
+    for number in range(2):
+        with world.invocation() as telemetry:
+            if not number:
+                telemetry.hide([remainder()])
+            telemetry.visibility_unchanged([QUOTED])
+    assert [("device-" in line["why"]) for line in world.lines()] == [False, True]
+
+
+def test_a_rejection_names_the_fields_of_commands_and_no_other(world: World) -> None:
+    world.telemetry.outcomes_published([REJECTED])
+    (line,) = world.lines()
+    assert [each["loc"] for each in line["errors"]] == ["***", "targets.17", "***", "tally.stopped", "***", ""]
+    assert {*StopTask.model_fields, *StopTargets.model_fields, "Timestamp", "time", ""} <= FIELDS
+
+
+def test_what_is_logged_in_another_line_or_may_quote_anything_is_not_repeated(world: World) -> None:
+    world.telemetry.set_aside("c-1", "rejected: targets: Field required")
+    world.telemetry.set_aside("c-2", "gave_up")
+    world.telemetry.not_carried_out("c-3", CommandRejected("targets: Field required"))
+    world.telemetry.not_carried_out("c-4", KeyError("of any text"))
+    world.telemetry.not_carried_out("c-5", HuaweiUnavailable("IOTDA.000001"))
+    lines = [(line.get("error"), line.get("why")) for line in world.lines()]
+    assert lines == [
+        (None, "rejected"), (None, "gave_up"), ("CommandRejected", None), ("KeyError", None),
+        ("HuaweiUnavailable", "IOTDA.000001"),
+    ]  # fmt: skip

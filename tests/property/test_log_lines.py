@@ -1,0 +1,161 @@
+"""No line of the log holds a target, whatever is asked, and whatever Huawei Cloud, AWS or an error says of it."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from aws_lambda_powertools import Logger
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.aws import AwsRefused, Message
+from shared.deliveries import Deliveries
+from shared.errors import DeploymentFault
+from shared.findings import Finding, Trust, Verdict
+from shared.planning import Stop, StopAll
+from shared.publishing import Publisher
+from shared.settings import StopInWorkflowSettings, read_settings
+from shared.telemetry import Telemetry
+from shared.workflow import PacedService, Workflow
+from tests.fakes import BATCH, ENVIRONMENT, Clock, FakeAws, FakeHuawei, delivery, settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shared.aws import BusEvent
+    from shared.planning import Call, Task
+
+_services = itertools.count()
+
+# So that no word of ours is one by chance. A short one may be a part of a longer one.
+TARGETS: Final = st.lists(st.from_regex(r"Z[A-Z0-9_.:-]{2,12}", fullmatch=True), min_size=2, max_size=5, unique=True)
+WORDS: Final = st.sampled_from([
+    "Device {} is offline", "{}", "canonicalRequest:GET|/batchtasks/1|limit=1&target={}|host", 'no such thing: "{}"',
+])  # fmt: skip
+VERDICTS: Final = st.sampled_from([
+    Verdict.UNFINISHED, Verdict.REFUSED, Verdict.NOT_FOUND, Verdict.UNCLEAR, Verdict.IN_DOUBT, Verdict.RUNS,
+    Verdict.STOPPED,
+])  # fmt: skip
+READ: Final = {Verdict.UNFINISHED, Verdict.REFUSED, Verdict.NOT_FOUND, Verdict.RUNS, Verdict.STOPPED}
+
+
+class Chatty(FakeHuawei):
+    """Answers each question by `data`, with words that quote one of its targets."""
+
+    accepted = Trust.UNKNOWN  # so that calls are made in this thread: hypothesis cannot choose in another
+
+    def __init__(self, targets: list[str], data: st.DataObject) -> None:
+        super().__init__({BATCH: dict.fromkeys(targets, Verdict.RUNS)})
+        self._targets = targets
+        self._data = data
+        self.disturb = self._disturb
+
+    def _disturb(self, asked: Call | tuple[Task, tuple[str, ...]]) -> Mapping[str, Finding]:
+        words = self._data.draw(WORDS)
+        said = words.format(self._data.draw(st.sampled_from(self._targets)))
+        asked_for = _targets(asked)
+        match self._data.draw(st.integers(0, 9)):
+            case 0:
+                # It may quote the request, and so nothing that was not asked for.
+                quoted = words.format(self._data.draw(st.sampled_from(asked_for)))
+                raise DeploymentFault(f"the host answered 401 APIGW.0301: {quoted}; check the key")
+            case 1:
+                raise KeyError(said)
+            case 2 | 3:
+                return {}
+            case _:
+                verdict = self._data.draw(VERDICTS)
+                if isinstance(asked, tuple) and verdict not in READ:
+                    verdict = Verdict.UNFINISHED
+                code = self._data.draw(st.sampled_from([None, "IOTDA.000001"]))
+                return dict.fromkeys(asked_for, Finding(verdict, code, said))
+
+
+def _targets(asked: Call | tuple[Task, tuple[str, ...]]) -> tuple[str, ...]:
+    match asked:
+        case Stop(targets=targets) | (_, targets):
+            return targets
+        case StopAll():
+            return ("*",)
+
+
+def refusal(data: st.DataObject) -> Callable[[BusEvent | Message], str | None]:
+    """AWS quotes the targets of what it does not like."""
+
+    def refuse(each: BusEvent | Message) -> str | None:
+        text = each.body if isinstance(each, Message) else [one["target"] for one in json.loads(each.detail)["results"]]
+        return f"ValidationException: {text} is too long" if not data.draw(st.integers(0, 3)) else None
+
+    return refuse
+
+
+def lines_of(data: st.DataObject, targets: list[str], events: list[Any], *, is_workflow: bool) -> str:
+    """Return all that is logged of these events, with the text of what is raised, which Lambda logs."""
+    log = io.StringIO()
+    telemetry = Telemetry(Logger(service=f"lines-{next(_services)}", stream=log))
+    clock, aws, huawei = Clock(), FakeAws(), Chatty(targets, data)
+    aws.refuse = refusal(data)
+    refuses_all = data.draw(st.integers(0, 5)) == 5
+    publisher = Publisher(bus=aws, queues=aws, bus_name="outcomes")
+    handler: Workflow | Deliveries
+    if is_workflow:
+        paced = PacedService(huawei, clock.pace())
+        handler = Workflow(
+            settings=read_settings(StopInWorkflowSettings, ENVIRONMENT | {"ALLOW_STOP_ALL": "true"}),
+            check_tasks=paced,
+            batch_tasks=paced,
+            publisher=publisher,
+            patience=clock.patience(),
+            telemetry=telemetry,
+            new_id=lambda: "new-1",
+        )
+    else:
+        handler = Deliveries(
+            settings=settings_of("stop_targets", ALLOW_STOP_ALL="true", VISIBILITY_TIMEOUT_SECONDS="100"),
+            service=huawei,
+            publisher=publisher,
+            queues=aws,
+            pace=clock.pace(),
+            patience=clock.patience(),
+            telemetry=telemetry,
+        )
+        events = [delivery(*events, receives=data.draw(st.integers(1, 2)))]
+    raised = []
+    for event in events:
+        if refuses_all:
+            said = f"Value {json.dumps(event)} at entries failed"
+            aws.error = AwsRefused(
+                service="EventBridge", operation="PutEvents", code="Bad", message=said, mend="fix it"
+            )
+        try:
+            with telemetry.invocation("stop_targets", "r-1"):
+                handler.handle(event, deadline=clock.deadline(data.draw(st.sampled_from([8.0, 60.0, 900.0]))))
+        except Exception as error:  # noqa: BLE001 - whatever it is, Lambda logs its text
+            raised.append(str(error))
+    return log.getvalue() + "\n".join(raised)
+
+
+@st.composite
+def commands(draw: st.DrawFn, targets: list[str]) -> dict[str, Any]:
+    named = st.lists(st.sampled_from(targets), min_size=1, max_size=4).map(lambda drawn: {"targets": drawn})
+    odd = st.sampled_from(targets).map(lambda target: {"targets": [target], target: 1})
+    return {
+        "command": "stop_targets",
+        "command_id": "c-1",
+        "task_id": BATCH.task_id,
+        "confirm": draw(st.booleans()),
+        **draw(st.one_of(named, named, st.just({"all_targets": True}), odd)),
+        **draw(st.sampled_from([{}, {}, {"expires_at": "2026-11-23T08:00:00Z"}, {"attempt": 8}])),
+    }
+
+
+@given(st.data(), TARGETS, st.booleans())
+@settings(deadline=None, max_examples=300)
+def test_no_line_holds_a_target(data: st.DataObject, targets: list[str], is_workflow: bool) -> None:  # noqa: FBT001 - drawn
+    events = data.draw(st.lists(commands(targets), min_size=1, max_size=3))
+    lines = lines_of(data, targets, events, is_workflow=is_workflow)
+    assert "c-1" in lines
+    assert [target for target in targets if target in lines] == []
