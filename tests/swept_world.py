@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 TASK_QUEUE, TARGETS_QUEUE = "https://sqs/stop-task", "https://sqs/stop-targets"
 CHECKS = {"sweep": "check_tasks", "project_id": CHECK_PROJECT_ID, "older_than": "PT2H"}
 BATCHES = {"sweep": "batch_tasks", "older_than": "P1D"}
-STOP = {"dry_run": False}
+STOP: dict[str, Any] = {"dry_run": False}
 
 
 @dataclass
@@ -100,8 +100,12 @@ class World:
     def _huaweis_clock(self) -> float:
         return (self.clock.now() - self.behind).timestamp()
 
-    def _new_sweeper(self) -> Sweeper:
+    def _new_sweeper(self, *, ahead: timedelta = timedelta()) -> Sweeper:
         key = AccessKey()
+
+        def now() -> datetime:
+            return self.clock.now() + ahead
+
         http = CloudHttp(self.cloud, self.clock, lambda _: None)
 
         def client(derived: DerivedSigning | None) -> HuaweiClient:
@@ -111,7 +115,7 @@ class World:
                 project_id=PROJECT_ID,
                 credentials=FixedCredentials(Credentials(key.ak, key.sk)),
                 derived=derived,
-                now=self.clock.now,
+                now=now,
             )
 
         return Sweeper(
@@ -132,7 +136,7 @@ class World:
             queues=self.aws,
             check_pace=self.clock.pace(),
             batch_pace=self.clock.pace(),
-            patience=self.clock.patience(),
+            patience=self.clock.patience()._replace(now=now),
             telemetry=self._telemetry,
             new_version=lambda: f"v-{next(VERSIONS)}",
         )
@@ -143,9 +147,9 @@ class World:
     def sweep(self, asked: dict[str, Any], *, seconds: float = 900.0, **changed: Any) -> dict[str, Any]:
         return self.sweeper.handle(asked | changed, deadline=self.clock.deadline(seconds))
 
-    def sweep_beside(self, asked: dict[str, Any], **changed: Any) -> dict[str, Any]:
-        """Carry out a sweep in another process, while one goes on in this."""
-        return self._new_sweeper().handle(asked | changed, deadline=self.clock.deadline(900.0))
+    def sweep_beside(self, asked: dict[str, Any], *, ahead: timedelta = timedelta(), **changed: Any) -> dict[str, Any]:
+        """Carry out a sweep in another process, whose clock is `ahead`, perhaps while one goes on in this."""
+        return self._new_sweeper(ahead=ahead).handle(asked | changed, deadline=self.clock.deadline(900.0))
 
     def meanwhile(self, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
         """Let something happen between the choice of what is stale and the last look."""

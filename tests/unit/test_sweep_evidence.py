@@ -573,6 +573,20 @@ def test_a_batch_task_is_never_stopped_too_young_by_a_clock_that_is_wrong(eviden
     assert 86_400 <= (world.clock.now() - began).total_seconds() <= 86_400 + abs(minutes) * 60 + 60
 
 
+@pytest.mark.parametrize("minutes", [10, -10])
+@pytest.mark.parametrize("wrong", ["first", "last"])
+def test_a_check_is_never_stopped_too_young_by_one_sweep_whose_clock_is_wrong(wrong: str, minutes: int) -> None:
+    world = World()
+    ahead = timedelta(minutes=minutes)
+    check(world)
+    world.sweep_beside(CHECKS, ahead=ahead if wrong == "first" else timedelta())
+    world.pass_by(hours=1.99)
+    last = ahead if wrong == "last" else timedelta()
+    assert found(world.sweep_beside(CHECKS, ahead=last, **STOP))["sent"] == 0
+    world.pass_by(minutes=11)
+    assert found(world.sweep_beside(CHECKS, ahead=last, **STOP))["sent"] == 1
+
+
 @pytest.mark.parametrize("date", [None, "yesterday", "Mon, 23 Nov 2026 08:30:00 GMT", "Tue, 24 Nov 2026 08:49:05 GMT"])
 @pytest.mark.parametrize("choices", [{"check_jobs": "listed"}, {"check_records_show_running": True}, {}], ids=str)
 def test_without_the_date_of_an_answer_an_age_is_unknown(date: str | None, choices: dict[str, Any]) -> None:
