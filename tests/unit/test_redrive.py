@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
@@ -257,6 +257,10 @@ def test_what_sqs_does_not_take_raw_is_sent_escaped() -> None:
     decision = decided(STOP | {"reason": "\uffff"})
     assert isinstance(decision, Move)
     assert decision.body.isascii()
+
+
+def test_a_lone_surrogate_is_no_reason_to_fail() -> None:
+    assert decided("\ud800", rejected=True) == Move("\ud800", renewed=False)
 
 
 # When and why it came here
@@ -535,6 +539,49 @@ def test_a_message_received_twice_is_moved_once_and_deleted_twice(shell: Shell) 
     assert status == 0
     assert len(sqs.sent) == len(shown["messages"]) == 13
     assert (sqs.left, sqs.repeats) == ([], [])
+
+
+def test_a_message_that_comes_again_and_cannot_be_deleted_is_in_doubt(shell: Shell) -> None:
+    messages = fresh(13)
+    again = {**messages[0], "ReceiptHandle": "another"}
+    sqs = world(*messages, repeats=[[], [], [], [], [again]])
+
+    def refuse(operation: str, _: str) -> None:
+        if operation == "delete_message_batch" and sqs.calls.count(operation) == 2:
+            raise refused(operation, "AccessDenied")
+
+    sqs.hook = refuse
+    status, shown, err = shell.run(sqs, "--apply")
+    assert (status, sqs.left) == (1, ["m-1", "m-11", "m-12", "m-13"])
+    assert (done(shown)["m-1"], shown["messages"][0]["why"]) == ("IN DOUBT", "sent, and it came here again")
+    assert "moved 9, left 3, in doubt 1" in err
+
+
+def test_what_an_answer_that_was_lost_and_asked_for_again_may_have_hidden_is_said(shell: Shell) -> None:
+    class Retried(FakeSqs):
+        def receive_message(self, **asked: Any) -> dict[str, Any]:
+            return super().receive_message(**asked) | {"ResponseMetadata": {"RetryAttempts": 1}}
+
+    _, shown, err = shell.run(Retried(world(*fresh(2)).queues))
+    assert (shown["hidden"]["message_ids"], shown["hidden"]["perhaps_more"]) == ([], 10)
+    assert "0 messages, and up to 10 whose answer was lost, may stay hidden" in err
+    assert shell.run(world(*fresh(2)))[1]["hidden"] is None
+
+
+def test_what_was_never_asked_for_is_not_said_to_be_hidden(shell: Shell) -> None:
+    _, shown, _ = shell.run(world(*fresh(2), raises={"receive_message": NoCredentialsError()}))
+    assert (shown["hidden"], shown["error"]) == (None, "Unable to locate credentials")
+
+
+def test_deletes_of_which_sqs_says_nothing_leave_in_doubt_what_was_sent(shell: Shell) -> None:
+    class Silent(FakeSqs):
+        def delete_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+            super().delete_message_batch(QueueUrl, Entries)
+            return {}
+
+    status, shown, _ = shell.run(Silent(world(*fresh(2)).queues), "--apply")
+    assert (status, done(shown)) == (1, {"m-1": "IN DOUBT", "m-2": "IN DOUBT"})
+    assert {each["why"] for each in shown["messages"]} == {"sent, and it may be here as well"}
 
 
 def test_what_is_rejected_again_at_once_does_not_go_round(shell: Shell) -> None:
