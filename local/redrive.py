@@ -912,12 +912,13 @@ def _says_yes(task: str, entries: Sequence[Entry]) -> bool:
     oldest = min(each.sent_at for each in entries)
     _note(f"{task}: {len(entries)} expired, the oldest sent {oldest}; {targets}.")
     _note("  Renewed, it stops what runs there now. Renew? [y/N] ", end="")
+    answer = ""
     try:
-        answer = sys.stdin.readline()
-    except (OSError, ValueError):  # the terminal is gone, or a character that is none in its encoding
-        answer = ""
-    if not answer.endswith("\n"):
-        _note("")
+        with suppress(OSError, ValueError):  # the terminal is gone, or a character that is none in its encoding
+            answer = sys.stdin.readline()
+    finally:
+        if not answer.endswith("\n"):  # Ctrl-C or Ctrl-D, which leave the cursor behind the question
+            _note("")
     return answer.strip().lower() in {"y", "yes"}
 
 

@@ -282,7 +282,7 @@ def test_ctrl_c_at_the_question_ends_it_with_nothing_moved_and_nothing_hidden() 
         process.send_signal(signal.SIGINT)
         end = ended(process)
     assert (end.status, sqs.left, sqs.sent) == (130, ["m-1", "m-2"], [])
-    assert "2 messages: 2 would ask: it has expired" in end.err
+    assert "\n2 messages: 2 would ask: it has expired\n" in end.err
     assert "moved 0, left 2, in doubt 0" in end.err
 
 
@@ -293,7 +293,9 @@ def test_whatever_is_no_yes_at_the_question_leaves_what_has_expired(answer: byte
         os.write(terminal, answer)
         end = ended(process)
     assert (end.status, sqs.left, sqs.sent) == (0, ["m-1"], [])
-    assert "moved 0, left 1, in doubt 0" in end.err
+    assert end.err.endswith("1 messages: 1 stays\nmoved 0, left 1, in doubt 0\n")
+    assert end.err.lstrip("\n").startswith("moving to")
+    assert answer != b"\x04" or end.err.startswith("\n"), "Ctrl-D leaves the cursor behind the question"
 
 
 def test_a_terminal_that_goes_away_is_no_yes() -> None:
