@@ -545,7 +545,7 @@ class DeadLetterQueue:
         return messages
 
     def letters(self, *, ttl: timedelta, wanted: Callable[[Letter], bool], most: int) -> Iterator[list[Letter]]:
-        """Give each wanted message once, up to ten at a time, until `most` were given or none comes that is new."""
+        """Yield each wanted message once, up to ten at a time, until `most` were yielded or none comes that is new."""
         seen: set[str] = set()
         given = 0
         while given < most:

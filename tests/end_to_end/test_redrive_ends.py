@@ -129,7 +129,7 @@ def test_a_second_signal_ends_it_at_once_and_says_what_is_known(operation: str) 
 
         def interrupt_twice() -> None:
             process.send_signal(signal.SIGINT)
-            time.sleep(0.2)
+            time.sleep(0.5)
             process.send_signal(signal.SIGINT)
             process.wait(LONG_ENOUGH)
 
