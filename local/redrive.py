@@ -1,4 +1,4 @@
-"""`python -m local.redrive --queue NAME`: what lies in a dead-letter queue and why; with `--apply`, back it goes.
+r"""`python -m local.redrive --queue NAME`: what lies in a dead-letter queue and why; with `--apply`, back it goes.
 
 For whoever operates a deployment: it runs with the AWS profile of the person who calls it (`AWS_PROFILE`,
 `AWS_DEFAULT_REGION`, `AWS_ENDPOINT_URL` as for the AWS CLI). Without `--apply` nothing is moved. Looking needs
@@ -19,13 +19,26 @@ its sender meant: a short life is not made longer, and a remainder's is the depl
 is now another. Time counts for it like for any other. What cannot even be read is as old as its message; it is moved to
 the byte, and so its time begins anew.
 
-*Nothing is lost.* A message is deleted only after SQS has taken its copy, so a crash or Ctrl-C in between leaves it in
-both queues: the second copy finds its work ended. Message attributes are not carried. What is being looked at is
-hidden from others; at the end it is given back at once, and after `HIDDEN` seconds if this process is killed. Only what
-lay there at the beginning is moved, or what is rejected again would go round for ever.
+*Nothing is lost.* A message is deleted only after SQS has taken its copy, so a crash in between leaves it in both
+queues: the second copy finds its work ended. Message attributes are not carried. Only what lay there at the beginning
+is moved, or what is rejected again would go round for ever.
 
-The exit status is 0 if all went as asked (what stays by these rules is no failure), 1 if a message could not be moved
-or AWS refused, 2 for a wrong command line, 130 after Ctrl-C.
+*Every end is reported.* The summary on standard error says how many messages were moved, how many were left, and which
+are in doubt: sent, or perhaps sent, and not known to be deleted, so they may come twice. Messages that are looked at
+are hidden from others. At the end they are made visible again at once; the summary says which could not be, and until
+when they stay hidden. If this process is killed (SIGKILL), that is `HIDDEN` seconds, and nothing is reported.
+
+A first Ctrl-C (SIGINT, SIGTERM or SIGHUP) lets the call to AWS that is under way finish and then stops, so that nothing
+is in doubt. A second one stops at once: no further call is made, not even to make messages visible again. If the reader
+of standard output goes away (`| head`), it stops as after a first Ctrl-C, and what it could not write there goes to
+standard error.
+
+Text of messages and errors is escaped: control characters, invisible characters, and those that the console's encoding
+does not have are written as `\x1b`, `\xe9` or `\u202e`. `--json` escapes them as JSON does.
+
+The exit status is 0 if all went as asked (what stays by these rules is no failure), 1 if a message could not be moved,
+AWS refused, the output could not be written or something unexpected happened, 2 for a wrong command line, 129, 130 or
+143 after SIGHUP, Ctrl-C (SIGINT) or SIGTERM, 141 if the reader of standard output went away.
 """
 
 from __future__ import annotations
@@ -34,17 +47,32 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
 import sys
+import traceback
 from collections import Counter
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import batched
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, assert_never
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TextIO, assert_never
 from urllib.parse import urlsplit
 
+if __name__ == "__main__":
+    # The imports below take a while, and Python would answer a Ctrl-C in them with a traceback.
+    def _end(number: int, _: object) -> None:
+        with suppress(OSError, ValueError):
+            if sys.stderr:
+                os.write(sys.stderr.fileno(), b"interrupted; nothing was under way\n")
+        os._exit(128 + number)
+
+    for _each in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(_each) != signal.SIG_IGN:
+            signal.signal(_each, _end)
+
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004 - not Python's
 from pydantic import TypeAdapter, ValidationError
 
 from shared.aws import pack
@@ -79,7 +107,13 @@ _TTL_SECONDS: Final = 3600
 _LONGEST_TTL: Final = 1_000_000_000
 _BODY_SHOWN: Final = 120
 _FAILED: Final = 1
-_INTERRUPTED: Final = 130
+_BY_SIGNAL: Final = 128
+"""What a shell adds to the number of the signal that ended a command."""
+
+_READER_GONE: Final = _BY_SIGNAL + 13
+"""As if SIGPIPE, which Windows does not have, had ended it."""
+
+_INTERRUPTED: Final = "interrupted"
 _WHEN: Final[TypeAdapter[datetime]] = TypeAdapter(When)
 
 
@@ -221,9 +255,13 @@ def decide(letter: Letter, *, now: datetime, rejected: bool, renew: bool | None)
             return Move(letter.message.body, renewed=expired)
         case Readable() as content:
             body = _renewed(content, now=now) if expired else _as_old_as_it_is(content, letter.message.body)
-    if len(body.encode()) > LARGEST_MESSAGE:
+    if _size(body) > LARGEST_MESSAGE:
         return Stay("with its time written out it would not fit into a message")
     return Move(body, renewed=expired)
+
+
+def _size(body: str) -> int:
+    return len(body.encode(errors="surrogatepass"))  # a lone surrogate, which JSON may hold, has no size of its own
 
 
 def _as_old_as_it_is(content: Readable, body: str) -> str:
@@ -262,6 +300,8 @@ class Done(StrEnum):
     RENEWED = "renewed and moved"
     STAYS = "stays"
     FAILED = "FAILED"
+    NOT_REACHED = "not reached"
+    IN_DOUBT = "IN DOUBT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,9 +329,13 @@ class Entry:
     done: Done
     why: str | None
 
-    def failed(self, why: str) -> Entry:
-        """Give the same message, which could not be moved."""
-        return dataclasses.replace(self, done=Done.FAILED, why=why)
+    def became(self, done: Done, why: str | None = None) -> Entry:
+        """Return the same message, of which something else became."""
+        return dataclasses.replace(self, done=done, why=why)
+
+
+_MOVED: Final = (Done.MOVED, Done.RENEWED)
+_TOUCHED: Final = (*_MOVED, Done.FAILED, Done.IN_DOUBT)
 
 
 def entry(letter: Letter, decision: Decision, *, now: datetime, applied: bool) -> Entry:
@@ -332,8 +376,8 @@ def _done(decision: Decision, *, applied: bool) -> tuple[Done, str | None]:
     assert_never(decision)
 
 
-def lines_of(shown: Entry) -> Iterator[str]:
-    """Write a message for people; nothing in it can steer a terminal."""
+def lines_of(shown: Entry) -> list[str]:
+    """Return a message as lines for people."""
     lines = [f"{shown.message_id}  {shown.reason}"]
     if shown.command is None:
         lines += [f"    no command: {shown.errors}", f"    body: {shown.body}"]
@@ -343,11 +387,52 @@ def lines_of(shown: Entry) -> Iterator[str]:
     arrived = "" if shown.set_aside_at is None else f", set aside {shown.set_aside_at}"
     lines.append(f"    sent {shown.sent_at}{arrived}, {'expired' if shown.expired else 'expires'} {shown.expires_at}")
     lines.append(f"    -> {shown.done}{'' if shown.why is None else f': {shown.why}'}")
-    return (_printable(line) for line in lines)
+    return lines
 
 
-def _printable(text: str) -> str:
-    return "".join(each if each.isprintable() else "?" for each in text)
+def escaped(line: str, *, encoding: str) -> str:
+    """Return a line that `encoding` has all characters of, and none of them can steer a terminal."""
+    printable = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+    return printable.encode(encoding, "backslashreplace").decode(encoding)
+
+
+class OutputLost(Exception):
+    """Standard output takes no more. `status` is the exit status."""
+
+    def __init__(self, error: OSError | ValueError) -> None:
+        super().__init__(f"standard output could not be written: {error}")
+        self.status = _READER_GONE if isinstance(error, BrokenPipeError) else _FAILED
+
+
+def _say(*lines: str) -> None:
+    """Write lines to standard output. Raises `OutputLost`."""
+    try:
+        _write(sys.stdout, *lines)
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+        raise OutputLost(error) from error
+
+
+def _note(*lines: str, end: str = "\n") -> None:
+    """Write lines to standard error, if it can be."""
+    with suppress(OSError, ValueError):  # there is no other place to say so
+        _write(sys.stderr, *lines, end=end)
+
+
+def _write(stream: TextIO | None, *lines: str, end: str = "\n") -> None:
+    if stream:  # else it was closed before this began
+        text = "\n".join(escaped(line, encoding=stream.encoding or "utf-8") for line in lines)
+        print(text, end=end, file=stream, flush=True)
+
+
+def _let_go(stream: TextIO | None) -> None:
+    """Drop what a stream does not take: Python would try once more at its end, and fail with a status of its own."""
+    if not stream:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 # What is done.
@@ -364,15 +449,36 @@ class Wishes:
     limit: int
 
 
-class DeadLetterQueue:
-    """A queue, within a `with` block: what was received in it and not deleted is given back at its end."""
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """What may stay hidden in the dead-letter queue, and until when at the latest (RFC 3339).
 
-    def __init__(self, sqs: SQSClient, url: str, *, note: Callable[[str], None]) -> None:
+    `perhaps_more`: how many messages SQS may have handed out besides, in a call whose answer was lost.
+    """
+
+    message_ids: list[str]
+    perhaps_more: int
+    until: str
+    why: str | None
+
+
+class DeadLetterQueue:
+    """A queue. What was received within a `with` block and not deleted is made visible again at its end.
+
+    `returned`: the messages that were deleted, came again, and were not deleted then.
+    """
+
+    def __init__(self, sqs: SQSClient, url: str, *, now: Callable[[], datetime]) -> None:
         self._sqs = sqs
         self._url = url
-        self._note = note
-        self._held: dict[str, str] = {}
+        self._now = now
+        self._handles: dict[str, str] = {}
         self._deleted: set[str] = set()
+        self._until: dict[str, datetime] = {}  # of those that are neither deleted nor made visible
+        self._is_asking = False  # still true after a call whose answer was lost
+        self._lost_until: datetime | None = None
+        self._refusal: str | None = None
+        self.returned: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -380,33 +486,72 @@ class DeadLetterQueue:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, StopAtOnce):
+            return
         try:
-            for some in batched(self._held.values(), _BATCH, strict=False):
-                entries = [
-                    {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": 0}
-                    for number, handle in enumerate(some)
-                ]
-                answer = self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]  # of plain dicts
-                for failed in answer.get("Failed", []):
-                    self._note(f"a message stays hidden for {HIDDEN} s at most: {_reason(failed)}")
-        except (BotoCoreError, ClientError) as refusal:  # must not take the place of what ended the block
-            self._note(f"messages stay hidden for {HIDDEN} s at most: {refusal}")
+            for some in batched(list(self._until), _BATCH, strict=False):
+                self._make_visible(some)
+        except Exception as refusal:  # noqa: BLE001 - must not take the place of what ended the block
+            self._refusal = str(refusal)
 
-    def letters(self, *, ttl: timedelta, wanted: Callable[[Letter], bool], most: int) -> Iterator[list[Letter]]:
-        """Give each wanted message once, up to ten at a time, until `most` were given or none comes that is new."""
-        seen: set[str] = set()
-        given = 0
-        while given < most:
-            messages = self._sqs.receive_message(
+    def hidden(self, now: datetime) -> Hidden | None:
+        """Return what could not be made visible."""
+        until = {each: until for each, until in self._until.items() if until > now}
+        lost_until = now + timedelta(seconds=HIDDEN) if self._is_asking else self._lost_until
+        lost = [lost_until] if lost_until and lost_until > now else []
+        if not until and not lost:
+            return None
+        return Hidden(
+            message_ids=list(until),
+            perhaps_more=_BATCH if lost else 0,
+            until=to_rfc3339(max(*until.values(), *lost, now)),
+            why=self._refusal,
+        )
+
+    def _make_visible(self, message_ids: Sequence[str]) -> None:
+        entries = [
+            {"Id": str(number), "ReceiptHandle": self._handles[each], "VisibilityTimeout": 0}
+            for number, each in enumerate(message_ids)
+        ]
+        answer = self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]  # of plain dicts
+        failures = _failures(len(message_ids), answer)
+        for number, each in enumerate(message_ids):
+            if number not in failures:
+                del self._until[each]
+            else:
+                self._refusal = failures[number] or "SQS does not say why"
+
+    def _receive(self) -> list[MessageTypeDef]:
+        self._is_asking = True
+        try:
+            answer = self._sqs.receive_message(
                 QueueUrl=self._url,
                 MaxNumberOfMessages=_BATCH,
                 VisibilityTimeout=HIDDEN,
                 WaitTimeSeconds=WAIT,
                 MessageSystemAttributeNames=["All"],
                 MessageAttributeNames=["All"],
-            ).get("Messages", [])
-            self._held |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
+            )
+        except (BotoCoreError, ClientError) as refusal:
+            self._is_asking = not _was_not_carried_out(refusal)
+            raise
+        until = self._now() + timedelta(seconds=HIDDEN)
+        messages = answer.get("Messages", [])
+        self._handles |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
+        self._until |= {message["MessageId"]: until for message in messages}
+        if answer.get("ResponseMetadata", {}).get("RetryAttempts"):  # the answer to the first try may have been lost
+            self._lost_until = until
+        self._is_asking = False
+        return messages
+
+    def letters(self, *, ttl: timedelta, wanted: Callable[[Letter], bool], most: int) -> Iterator[list[Letter]]:
+        """Yield each wanted message once, up to ten at a time, until `most` were yielded or none comes that is new."""
+        seen: set[str] = set()
+        given = 0
+        while given < most:
+            messages = self._receive()
             if again := [message["MessageId"] for message in messages if message["MessageId"] in self._deleted]:
+                self.returned |= set(again)
                 self.delete(again)  # SQS may deliver what was deleted: it was moved, and once is enough
             fresh = {message["MessageId"]: message for message in messages if message["MessageId"] not in seen}
             # What is seen again only comes round when `HIDDEN` is over, so a queue that long still has an end.
@@ -418,22 +563,30 @@ class DeadLetterQueue:
             given += len(letters)
             yield letters
 
-    def delete(self, message_ids: Sequence[str]) -> dict[str, str]:
-        """Delete at most ten messages; give the ids of those that SQS did not, with the reason."""
+    def delete(self, message_ids: Sequence[str]) -> dict[str, str | None]:
+        """Delete at most ten messages; return the ids of those that SQS did not, with the reason if it says one."""
         answer = self._sqs.delete_message_batch(
             QueueUrl=self._url,
-            Entries=[{"Id": str(number), "ReceiptHandle": self._held[each]} for number, each in enumerate(message_ids)],
+            Entries=[
+                {"Id": str(number), "ReceiptHandle": self._handles[each]} for number, each in enumerate(message_ids)
+            ],
         )
         failures = _failures(len(message_ids), answer)
         for number, each in enumerate(message_ids):
             if number not in failures:
-                self._held.pop(each)
+                self._until.pop(each, None)
                 self._deleted.add(each)
+                self.returned.discard(each)
         return {message_ids[number]: why for number, why in failures.items()}
 
 
-def look(queue: DeadLetterQueue, *, wishes: Wishes, now: Callable[[], datetime]) -> Iterator[Entry]:
-    """Show what lies in the queue and what would be done with it."""
+def look(
+    queue: DeadLetterQueue, *, wishes: Wishes, ledger: dict[str, Entry], now: Callable[[], datetime]
+) -> Iterator[list[str]]:
+    """Enter into `ledger`, by message id, what lies in the queue and what would be done with it.
+
+    Each `yield` is a point at which it may end; the ids are those entered since the last.
+    """
 
     def is_of_the_reason(letter: Letter) -> bool:
         return letter.reason.startswith(wishes.only)
@@ -442,7 +595,8 @@ def look(queue: DeadLetterQueue, *, wishes: Wishes, now: Callable[[], datetime])
         for letter in letters:
             at = now()
             decision = decide(letter, now=at, rejected=wishes.rejected, renew=wishes.renew or None)
-            yield entry(letter, decision, now=at, applied=False)
+            ledger[letter.message.message_id] = entry(letter, decision, now=at, applied=False)
+        yield [letter.message.message_id for letter in letters]
 
 
 def move(
@@ -451,21 +605,24 @@ def move(
     sqs: SQSClient,
     to: str,
     wishes: Wishes,
-    message_ids: frozenset[str],
+    ledger: dict[str, Entry],
     renewed_tasks: frozenset[str],
     now: Callable[[], datetime],
-) -> Iterator[Entry]:
-    """Move what is to be moved to the queue `to` (a URL), and show each message with what became of it.
+) -> Iterator[list[str]]:
+    """Move what is to be moved to the queue `to` (a URL), and keep in `ledger` what has become of each message.
 
-    `message_ids`: those that are meant. What is rejected anew is back within a second, and would go round for ever.
-    `renewed_tasks`: the `Letter.task` of those that are renewed even without the wish to renew all. Whatever AWS raises
-    is raised on, after the messages that it concerned were shown as failed.
+    Only what is in the ledger at the start is meant. What is rejected anew is back within a second, and would go round
+    for ever. `renewed_tasks`: the `Letter.task` of those that are renewed even without the wish to renew all.
+
+    The ledger is true at any moment, so whatever AWS or a signal raises is raised on. Each `yield` is a point at which
+    it may end with nothing in doubt; the ids are those whose entries are final since the last.
     """
+    ledger |= {each: shown.became(Done.NOT_REACHED) for each, shown in ledger.items()}
 
     def is_meant(letter: Letter) -> bool:
-        return letter.message.message_id in message_ids
+        return letter.message.message_id in ledger
 
-    for letters in queue.letters(ttl=wishes.ttl, wanted=is_meant, most=len(message_ids)):
+    for letters in queue.letters(ttl=wishes.ttl, wanted=is_meant, most=len(ledger)):
         moves: list[tuple[Entry, str]] = []
         at = now()
         for letter in letters:
@@ -475,47 +632,136 @@ def move(
             if isinstance(decision, Move):
                 moves.append((shown, decision.body))
             else:
-                yield shown
-        for batch in pack(range(len(moves)), [len(body.encode()) for _, body in moves], LARGEST_MESSAGE):
-            yield from _move_batch(queue, [moves[place] for place in batch], sqs=sqs, to=to)
+                ledger[shown.message_id] = shown
+        yield [each.message.message_id for each in letters if ledger[each.message.message_id].done is Done.STAYS]
+        for batch in pack(range(len(moves)), [_size(body) for _, body in moves], LARGEST_MESSAGE):
+            _move_batch(queue, [moves[place] for place in batch], sqs=sqs, to=to, ledger=ledger)
+            yield [moves[place][0].message_id for place in batch]
 
 
 def _move_batch(
-    queue: DeadLetterQueue, batch: Sequence[tuple[Entry, str]], *, sqs: SQSClient, to: str
-) -> Iterator[Entry]:
+    queue: DeadLetterQueue, batch: Sequence[tuple[Entry, str]], *, sqs: SQSClient, to: str, ledger: dict[str, Entry]
+) -> None:
+    def becomes(done: Done, why: str) -> dict[str, Entry]:
+        return {shown.message_id: shown.became(done, why) for shown, _ in batch}
+
+    ledger |= becomes(Done.IN_DOUBT, "it is not known whether it was sent; it is here as well")
     try:
         answer = sqs.send_message_batch(
             QueueUrl=to,
             Entries=[{"Id": str(number), "MessageBody": body} for number, (_, body) in enumerate(batch)],
         )
-    except (BotoCoreError, ClientError):
-        yield from (shown.failed("it is not known to have been sent") for shown, _ in batch)
+    except (BotoCoreError, ClientError) as refusal:
+        if _was_not_carried_out(refusal):
+            ledger |= becomes(Done.FAILED, "not sent")
         raise
     unsent = _failures(len(batch), answer)
-    yield from (batch[number][0].failed(f"not sent: {why}") for number, why in unsent.items())
     sent = {shown.message_id: shown for number, (shown, _) in enumerate(batch) if number not in unsent}
+    ledger |= {each: shown.became(Done.IN_DOUBT, "sent, and it may be here as well") for each, shown in sent.items()}
+    for number, why in unsent.items():
+        if why is not None:  # else SQS does not say, and it stays in doubt
+            shown, _ = batch[number]
+            ledger[shown.message_id] = shown.became(Done.FAILED, f"not sent: {why}")
     if not sent:
         return
-    try:
-        undeleted = queue.delete(list(sent))
-    except (BotoCoreError, ClientError):
-        yield from (shown.failed("sent, and it may be here as well") for shown in sent.values())
-        raise
-    for message_id, shown in sent.items():
-        why = undeleted.get(message_id)
-        yield shown if why is None else shown.failed(f"sent, but it is here as well: {why}")
+    undeleted = queue.delete(list(sent))
+    ledger |= {each: shown for each, shown in sent.items() if each not in undeleted}
+    for each, why in undeleted.items():
+        if why is not None:
+            ledger[each] = sent[each].became(Done.IN_DOUBT, f"sent, but it is here as well: {why}")
 
 
-def _failures(entries: int, answer: Any) -> dict[int, str]:
-    """Give the places that the answer to a batch call does not name as done, with the reason."""
+def _failures(entries: int, answer: Any) -> dict[int, str | None]:
+    """Return the places that the answer to a batch call does not name as done, with the reason if it says one."""
     done = {each["Id"] for each in answer.get("Successful", [])}
-    reasons = {each["Id"]: _reason(each) for each in answer.get("Failed", [])}
-    places = [place for place in range(entries) if str(place) not in done]
-    return {place: reasons.get(str(place), "the answer of SQS does not say") for place in places}
+    reasons = {each["Id"]: f"{each.get('Code')}: {each.get('Message', '')}" for each in answer.get("Failed", [])}
+    return {place: reasons.get(str(place)) for place in range(entries) if str(place) not in done}
 
 
-def _reason(failed: Any) -> str:
-    return f"{failed.get('Code')}: {failed.get('Message', '')}"
+def _was_not_carried_out(error: BaseException) -> bool:
+    """Whether AWS said no to the call, or was never asked. False also if the answer to an earlier try was lost."""
+    if isinstance(error, ClientError):
+        metadata = error.response.get("ResponseMetadata", {})
+        return 400 <= metadata.get("HTTPStatusCode", 0) < 500 and not metadata.get("RetryAttempts")  # noqa: PLR2004 - 4xx
+    return isinstance(error, BotoCoreError) and not isinstance(error, HTTPClientError | ConnectionError)
+
+
+# What ends it.
+
+
+class StopAtOnce(KeyboardInterrupt):
+    """A second signal came: no further call to AWS may be made."""
+
+
+class Signals:
+    """SIGINT, SIGTERM and SIGHUP, within a `with` block. `first` is the first that came.
+
+    The first raises `KeyboardInterrupt`, but only at a safe point, or when the next one is reached: a call to AWS that
+    is under way gets its answer, so that nothing is in doubt. The second, or any after `last_part`, raises `StopAtOnce`
+    wherever it comes. After that, before `begin` and after `end`, none raises anything.
+    """
+
+    def __init__(self) -> None:
+        self.first: signal.Signals | None = None
+        self._is_safe = False
+        self._is_last = False
+        self._raises = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        wanted = [each for each in signal.Signals if each.name in {"SIGINT", "SIGTERM", "SIGHUP"}]  # Windows has two
+        for each in wanted:
+            if signal.getsignal(each) != signal.SIG_IGN:  # as under nohup
+                self._before[each] = signal.signal(each, self._came)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for each, before in self._before.items():
+            signal.signal(each, before)
+
+    def _came(self, number: int, _: object) -> None:
+        again = self.first is not None
+        self.first = self.first or signal.Signals(number)
+        if not self._raises:
+            return
+        if again or self._is_last:
+            self._raises = False
+            raise StopAtOnce
+        if self._is_safe:
+            raise KeyboardInterrupt
+        _alert(b"interrupted: the call under way is finished first; once more ends it at once\n")
+
+    def begin(self) -> None:
+        """Let signals raise something from now on."""
+        self._raises = True
+
+    @contextmanager
+    def safe_point(self) -> Iterator[None]:
+        """Let a signal cut short what is in this block. Raises `KeyboardInterrupt` if one came before."""
+        self._is_safe = True
+        try:
+            if self.first:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._is_safe = False
+
+    def last_part(self) -> None:
+        """Let any signal cut short what comes now, even if others came before."""
+        self._is_last = True
+
+    def end(self) -> None:
+        """Let no signal raise anything any more."""
+        self._raises = False
+
+
+def _alert(text: bytes) -> None:
+    """Write to standard error within a signal handler, where `print` might cut short another."""
+    with suppress(OSError, ValueError):
+        if sys.stderr:
+            os.write(sys.stderr.fileno(), text)
 
 
 # The command.
@@ -526,10 +772,11 @@ class RedriveFailed(Exception):
 
 
 class _Run:
-    """One call of the command. `shown` is what was said so far, also if it ends before its time."""
+    """One call of the command. Its ledger is true at any moment, so it can be reported on any end."""
 
-    def __init__(self, asked: argparse.Namespace) -> None:
+    def __init__(self, asked: argparse.Namespace, *, signals: Signals) -> None:
         self._asked = asked
+        self._signals = signals
         self._wishes = Wishes(
             ttl=timedelta(seconds=asked.ttl),
             rejected=asked.rejected or asked.only.startswith("rejected"),
@@ -537,48 +784,118 @@ class _Run:
             only=asked.only,
             limit=asked.limit,
         )
-        self.shown: list[Entry] = []
+        self._written: set[str] = set()
+        self._queue: DeadLetterQueue | None = None
+        self._ledger: dict[str, Entry] = {}
 
     def carry_out(self) -> None:
-        """Look or move. Raises `RedriveFailed`, or whatever boto3 raises."""
+        """Look or move. Raises `RedriveFailed`, `OutputLost`, `KeyboardInterrupt`, or whatever boto3 raises."""
         sqs = boto3.client("sqs")
         url = _url(sqs, self._asked.queue)
-        if not self._asked.apply:
-            with DeadLetterQueue(sqs, url, note=_note) as queue:
-                self._show(look(queue, wishes=self._wishes, now=_now))
-            return
-        to = _url(sqs, self._asked.to) if self._asked.to else _source_of(sqs, url)
-        if urlsplit(to).path == urlsplit(url).path:
-            raise RedriveFailed("--to is the dead-letter queue itself")
+        to = None
+        if self._asked.apply:
+            to = _url(sqs, self._asked.to) if self._asked.to else _source_of(sqs, url)
+            if urlsplit(to).path == urlsplit(url).path:
+                raise RedriveFailed("--to is the dead-letter queue itself")
+        self._queue = queue = DeadLetterQueue(sqs, url, now=_now)
         # A look of its own comes first, so that nothing is hidden while a person thinks.
-        with DeadLetterQueue(sqs, url, note=_note) as queue:
-            there = list(look(queue, wishes=self._wishes, now=_now))
-        renewed_tasks = _ask([shown for shown in there if shown.done is Done.WOULD_ASK])
+        with queue:
+            for message_ids in look(queue, wishes=self._wishes, ledger=self._ledger, now=_now):
+                self._show([] if to else message_ids)
+        if to is None:
+            return
+        with self._signals.safe_point():
+            renewed_tasks = _ask([shown for shown in self._ledger.values() if shown.done is Done.WOULD_ASK])
         _note(f"moving to {to}")
-        with DeadLetterQueue(sqs, url, note=_note) as queue:
-            self._show(
-                move(
-                    queue,
-                    sqs=sqs,
-                    to=to,
-                    wishes=self._wishes,
-                    message_ids=frozenset(shown.message_id for shown in there),
-                    renewed_tasks=renewed_tasks,
-                    now=_now,
-                )
-            )
-        if missing := len(there) - len(self.shown):
+        with queue:
+            for message_ids in move(
+                queue,
+                sqs=sqs,
+                to=to,
+                wishes=self._wishes,
+                ledger=self._ledger,
+                renewed_tasks=renewed_tasks,
+                now=_now,
+            ):
+                self._show(message_ids)
+        if missing := sum(shown.done is Done.NOT_REACHED for shown in self._ledger.values()):
             raise RedriveFailed(f"{missing} of the messages did not come again: others hold them, or SQS was slow")
 
-    def _show(self, entries: Iterator[Entry]) -> None:
-        for shown in entries:
-            self.shown.append(shown)
+    def _show(self, message_ids: Sequence[str]) -> None:
+        """Write what has become of some messages, if it is not to be JSON; the command may end here."""
+        with self._signals.safe_point():
             if not self._asked.json:
-                print(*lines_of(shown), sep="\n", flush=True)
+                self._write_new([self._ledger[each] for each in message_ids], write=_say)
+
+    def _write_new(self, entries: Sequence[Entry], *, write: Callable[..., None]) -> None:
+        new = [each for each in entries if each.message_id not in self._written]
+        if new:
+            write(*(line for each in new for line in lines_of(each)))
+            self._written |= {each.message_id for each in new}
+
+    def write_rest(self, *, error: str | None) -> None:
+        """Write to standard output what is still owed to it."""
+        if not self._asked.json:
+            self._write_new(self._touched, write=_say)
+            return
+        hidden = self._hidden
+        result = {
+            "applied": self._asked.apply,
+            "messages": [dataclasses.asdict(each) for each in self._entries],
+            "hidden": hidden and dataclasses.asdict(hidden),
+            "error": error,
+        }
+        # JSON escapes all control characters but this one.
+        _say(*json.dumps(result, indent=2).replace("\x7f", "\\u007f").split("\n"))
+        self._written |= self._ledger.keys()
+
+    def summarise(self) -> None:
+        """Write the summary to standard error, after what standard output did not take."""
+        self._write_new(self._touched, write=_note)
+        counts = Counter(each.done for each in self._entries)
+        said = ", ".join(f"{count} {done}" for done, count in counts.items()) or "none"
+        _note(f"{counts.total()} messages: {said}")
+        if self._asked.apply:
+            moved, doubted = sum(counts[done] for done in _MOVED), counts[Done.IN_DOUBT]
+            _note(f"moved {moved}, left {counts.total() - moved - doubted}, in doubt {doubted}")
+        else:
+            _note("nothing was moved (--apply moves)")
+        if doubtful := [each.message_id for each in self._entries if each.done is Done.IN_DOUBT]:
+            _note(f"in doubt, may be in both queues and so come twice: {', '.join(doubtful)}")
+        if hidden := self._hidden:
+            more = f", and up to {hidden.perhaps_more} whose answer was lost," if hidden.perhaps_more else ""
+            why = f": {hidden.why}" if hidden.why else ""
+            _note(
+                f"{len(hidden.message_ids)} messages{more} may stay hidden in the dead-letter queue"
+                f" until {hidden.until} at the latest{why}"
+            )
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether a message is not where it should be."""
+        return any(each.done in {Done.FAILED, Done.IN_DOUBT} for each in self._entries)
+
+    @property
+    def _entries(self) -> list[Entry]:
+        returned = self._queue.returned if self._queue else ()
+        return [
+            each.became(Done.IN_DOUBT, "sent, and it came here again")
+            if each.done in _MOVED and each.message_id in returned
+            else each
+            for each in self._ledger.values()
+        ]
+
+    @property
+    def _touched(self) -> list[Entry]:
+        return [each for each in self._entries if each.done in _TOUCHED]
+
+    @property
+    def _hidden(self) -> Hidden | None:
+        return self._queue.hidden(_now()) if self._queue else None
 
 
 def _ask(expired: Sequence[Entry]) -> frozenset[str]:
-    """Ask about each task once; give those that are to be renewed."""
+    """Ask about each task once; return those that are to be renewed."""
     # There is no `sys.stdin` at all when whoever started this closed it.
     if expired and not (sys.stdin and sys.stdin.isatty()):
         _note("no terminal to ask at: what has expired stays, unless --renew is given")
@@ -594,8 +911,15 @@ def _says_yes(task: str, entries: Sequence[Entry]) -> bool:
     targets = "ALL targets" if any(each.targets == "all" for each in entries) else f"{named} targets"
     oldest = min(each.sent_at for each in entries)
     _note(f"{task}: {len(entries)} expired, the oldest sent {oldest}; {targets}.")
-    print("  Renewed, it stops what runs there now. Renew? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    _note("  Renewed, it stops what runs there now. Renew? [y/N] ", end="")
+    answer = ""
+    try:
+        with suppress(OSError, ValueError):  # the terminal is gone, or a character that is none in its encoding
+            answer = sys.stdin.readline()
+    finally:
+        if not answer.endswith("\n"):  # Ctrl-C or Ctrl-D, which leave the cursor behind the question
+            _note("")
+    return answer.strip().lower() in {"y", "yes"}
 
 
 def _url(sqs: SQSClient, queue: str) -> str:
@@ -615,11 +939,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _note(text: str) -> None:
-    print(_printable(text), file=sys.stderr, flush=True)
-
-
-def _say(error: BotoCoreError | ClientError) -> str:
+def _words_of(error: BotoCoreError | ClientError) -> str:
     if not isinstance(error, ClientError):
         return str(error)  # no credentials, no region, no answer: botocore's sentences say so
     code = str(error.response.get("Error", {}).get("Code", ""))
@@ -662,31 +982,51 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Look or move as the command line says; give the exit status."""
+    """Look or move as the command line says; return the exit status."""
     asked = _arguments(arguments)
-    run = _Run(asked)
+    signals = Signals()
+    run = _Run(asked, signals=signals)
     error: str | None = None
     status = 0
+    with signals:
+        try:
+            try:
+                signals.begin()
+                error, status = _carried_out(run)
+                if signals.first and error != _INTERRUPTED:
+                    error = f"{_INTERRUPTED}; {error}" if error else _INTERRUPTED
+                signals.last_part()
+                run.write_rest(error=error)
+            finally:
+                signals.end()
+        except OutputLost as lost:
+            error, status = error or str(lost), status or lost.status
+        except KeyboardInterrupt:
+            error = error or _INTERRUPTED
+        run.summarise()
+        if error:
+            _note(error)
+        for stream in (sys.stdout, sys.stderr):
+            _let_go(stream)
+        return _BY_SIGNAL + signals.first if signals.first else status
+
+
+def _carried_out(run: _Run) -> tuple[str | None, int]:
+    """Return what went wrong, and the exit status for it."""
     try:
         run.carry_out()
     except (BotoCoreError, ClientError) as refusal:
-        error, status = _say(refusal), _FAILED
+        return _words_of(refusal), _FAILED
     except RedriveFailed as failure:
-        error, status = str(failure), _FAILED
+        return str(failure), _FAILED
+    except OutputLost as lost:
+        return str(lost), lost.status
     except KeyboardInterrupt:
-        error, status = "interrupted; what was being moved just now may be in both queues", _INTERRUPTED
-    counts = Counter(each.done for each in run.shown)
-    if not status and counts[Done.FAILED]:
-        status = _FAILED
-    if asked.json:
-        messages = [dataclasses.asdict(each) for each in run.shown]
-        print(json.dumps({"applied": asked.apply, "messages": messages, "error": error}, indent=2))
-    _note(f"{len(run.shown)} messages: {', '.join(f'{count} {done}' for done, count in counts.items()) or 'none'}")
-    if not asked.apply:
-        _note("nothing was moved (--apply moves)")
-    if error:
-        _note(error)
-    return status
+        return _INTERRUPTED, _BY_SIGNAL + signal.SIGINT
+    except Exception as error:  # noqa: BLE001 - a defect, but what was moved must be said
+        _note(*traceback.format_exc().splitlines())
+        return f"unexpected {type(error).__name__}: {error}", _FAILED
+    return None, _FAILED if run.has_failures else 0
 
 
 if __name__ == "__main__":

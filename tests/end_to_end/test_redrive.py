@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -105,6 +110,56 @@ def test_what_gave_up_goes_back_and_what_expired_only_when_renewed(
     assert final_outcomes(stack, 1) == {("expired", "succeeded")}
     assert huawei.subtasks("b2") == {"d3": "Stopped"}
     assert run() == {UNREADABLE: "stays"}
+
+
+def test_ctrl_c_in_the_long_poll_and_a_closed_pipe_leave_nothing_hidden() -> None:
+    """On the stand-in's own queues, which hide messages and make them visible by themselves."""
+    keys = {"AWS_DEFAULT_REGION": REGION, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    reader, writer = os.pipe()
+    os.close(reader)
+    with LocalStack() as stack:
+        dead, queue = (stack.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("dead", "queue"))
+        for number in range(12):
+            stop = GIVES_UP | {"command_id": f"c-{number}"}
+            stack.sqs.send_message(QueueUrl=dead, MessageBody=json.dumps(stop))
+        redrive = [sys.executable, "-m", "local.redrive", "--queue", "dead", "--to", "queue"]
+        environment = os.environ | keys | {"AWS_ENDPOINT_URL": stack.endpoint}
+        root = Path(__file__).parent.parent.parent
+        with subprocess.Popen(
+            redrive, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout
+            shown = 0
+            while shown < 12:
+                line = process.stdout.readline()
+                assert line
+                shown += "would move" in line
+            process.send_signal(signal.SIGINT)  # it waits for more
+            _, err = process.communicate(timeout=LONG_ENOUGH)
+        assert (process.returncode, lying(stack, dead)) == (130, (12, 0))
+        assert "12 messages: 12 would move" in err
+
+        done = subprocess.run(
+            [*redrive, "--apply"],
+            cwd=root,
+            env=environment,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            check=False,
+            text=True,
+        )
+        os.close(writer)
+        [moved] = [line for line in done.stderr.splitlines() if line.startswith("moved ")]
+        _, count, _, left, _, _, doubted = moved.replace(",", "").split()
+        assert (done.returncode, int(count) + int(left), doubted) == (141, 12, "0")
+        assert (lying(stack, queue), lying(stack, dead)) == ((int(count), 0), (int(left), 0))
+        assert int(count) > 0
+
+
+def lying(stack: LocalStack, url: str) -> tuple[int, int]:
+    """How many messages of a queue are visible, and how many are hidden."""
+    answer = stack.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    return int(answer["ApproximateNumberOfMessages"]), int(answer["ApproximateNumberOfMessagesNotVisible"])
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
 from local import redrive
-from local.redrive import Ask, DeadLetterQueue, Letter, Move, Stay, Wishes, decide, letter_of, main, move
+from local.redrive import Ask, DeadLetterQueue, Entry, Letter, Move, Stay, Wishes, decide, letter_of, look, main, move
 from shared.commands import Command, Defaults, read_command
 from shared.envelopes import open_envelope
 from shared.findings import Finding, Findings, Verdict
@@ -24,6 +24,7 @@ from shared.outcomes import to_rfc3339
 from shared.planning import to_stop
 from shared.publishing import LARGEST_MESSAGE, dead_letter
 from shared.settlement import Undone, expire, settle
+from tests.dead_letters import DEAD, SOURCE, STOP, FakeSqs, expired, fresh, received, refused, stop, world
 from tests.fakes import BATCH, NOW
 from tests.strategies import commands
 
@@ -34,28 +35,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 HOUR = timedelta(hours=1)
-STOP: dict[str, Any] = {"command": "stop_targets", "task_id": BATCH.task_id, "targets": ["d1", "d2"]}
-DEAD = "https://sqs/1/stop-dead-letter"
-SOURCE = "https://sqs/1/stop"
-
-
-def received(
-    body: str | dict[str, Any] = STOP,
-    *,
-    message_id: str = "m-1",
-    stamped: datetime | None = NOW,
-    by_sqs: bool = False,
-    **attributes: str,
-) -> dict[str, Any]:
-    """A message as SQS gives it."""
-    system = {} if stamped is None else {"SentTimestamp": str(round(stamped.timestamp() * 1000))}
-    return {
-        "MessageId": message_id,
-        "ReceiptHandle": f"handle of {message_id}",
-        "Body": body if isinstance(body, str) else json.dumps(body),
-        "Attributes": system | ({"DeadLetterQueueSourceArn": "arn:aws:sqs:eu-west-1:1:stop"} if by_sqs else {}),
-        "MessageAttributes": {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()},
-    }
 
 
 def letter(*args: Any, ttl: timedelta = HOUR, **kwargs: Any) -> Letter:
@@ -280,6 +259,10 @@ def test_what_sqs_does_not_take_raw_is_sent_escaped() -> None:
     assert decision.body.isascii()
 
 
+def test_a_lone_surrogate_is_no_reason_to_fail() -> None:
+    assert decided("\ud800", rejected=True) == Move("\ud800", renewed=False)
+
+
 # When and why it came here
 
 
@@ -307,130 +290,6 @@ def test_what_sqs_moved_itself_says_so_and_not_when() -> None:
 # How it is done
 
 
-@dataclass
-class FakeSqs:
-    """Queues by URL, as boto3 would show them. `refuse_send`, `refuse_delete`: words in bodies, and why not.
-
-    `raises`: the error of an operation; `interrupt`: the operation that a Ctrl-C comes in after it was carried out.
-    """
-
-    queues: dict[str, list[dict[str, Any]]]
-    refuse_send: dict[str, str] = field(default_factory=dict)
-    refuse_delete: dict[str, str] = field(default_factory=dict)
-    raises: dict[str, Exception] = field(default_factory=dict)
-    interrupt: str | None = None
-    sources: tuple[str, ...] = (SOURCE,)
-    hidden: dict[str, dict[str, Any]] = field(default_factory=dict)
-    repeats: list[list[dict[str, Any]]] = field(default_factory=list)
-    comes_back: bool = False
-    calls: list[str] = field(default_factory=list)
-
-    def _called(self, operation: str) -> None:
-        self.calls.append(operation)
-        if operation in self.raises:
-            raise self.raises[operation]
-
-    def _done(self, operation: str) -> None:
-        if operation == self.interrupt:
-            raise KeyboardInterrupt
-
-    def get_queue_url(self, QueueName: str) -> dict[str, str]:  # noqa: N803
-        self._called("get_queue_url")
-        return {"QueueUrl": f"https://sqs/1/{QueueName}"}
-
-    def get_paginator(self, operation: str) -> FakeSqs:
-        self._called(operation)
-        return self
-
-    def paginate(self, **_: str) -> list[dict[str, list[str]]]:
-        return [{"queueUrls": [source]} for source in self.sources] or [{}]
-
-    def receive_message(self, **asked: Any) -> dict[str, Any]:
-        self._called("receive_message")
-        assert asked["WaitTimeSeconds"] > 0, "short polling asks some of the servers only"
-        lying = self.queues[asked["QueueUrl"]]
-        some = [lying.pop(0) for _ in range(min(asked["MaxNumberOfMessages"], len(lying)))]
-        some += self.repeats.pop(0) if self.repeats else []
-        self.hidden |= {each["ReceiptHandle"]: each for each in some}
-        self._done("receive_message")
-        return {"Messages": some} if some else {}
-
-    def change_message_visibility_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
-        self._called("change_message_visibility_batch")
-        assert len(Entries) <= 10
-        answer: dict[str, Any] = {"Successful": [], "Failed": []}
-        for each in Entries:
-            assert each["VisibilityTimeout"] == 0
-            if message := self.hidden.pop(each["ReceiptHandle"], None):
-                self.queues[QueueUrl].append(message)
-                answer["Successful"].append({"Id": each["Id"]})
-            else:
-                answer["Failed"].append({"Id": each["Id"], "Code": "InvalidParameterValue", "SenderFault": True})
-        return answer
-
-    def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
-        self._called("send_message_batch")
-        assert 1 <= len(Entries) <= 10
-        assert sum(len(each["MessageBody"].encode()) for each in Entries) <= LARGEST_MESSAGE
-        answer: dict[str, Any] = {"Successful": [], "Failed": []}
-        for each in Entries:
-            why = next((why for word, why in self.refuse_send.items() if word in each["MessageBody"]), None)
-            if why is None:
-                self.queues[QueueUrl].append({"Body": each["MessageBody"]})
-                answer["Successful"].append({"Id": each["Id"]})
-                if self.comes_back:
-                    again = received(
-                        each["MessageBody"],
-                        message_id=f"again-{each['Id']}-{len(self.calls)}",
-                        failure_reason="rejected",
-                    )
-                    self.queues[DEAD].insert(0, again)
-            elif why:
-                answer["Failed"].append({"Id": each["Id"], "Code": why, "Message": "no", "SenderFault": True})
-        self._done("send_message_batch")
-        return answer
-
-    def delete_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
-        self._called("delete_message_batch")
-        assert QueueUrl == DEAD
-        answer: dict[str, Any] = {"Successful": [], "Failed": []}
-        for each in Entries:
-            body = self.hidden[each["ReceiptHandle"]]["Body"]
-            why = next((why for word, why in self.refuse_delete.items() if word in body), None)
-            if why is None:
-                del self.hidden[each["ReceiptHandle"]]
-                answer["Successful"].append({"Id": each["Id"]})
-            else:
-                answer["Failed"].append({"Id": each["Id"], "Code": why, "Message": "no", "SenderFault": False})
-        self._done("delete_message_batch")
-        return answer
-
-    @property
-    def left(self) -> list[str]:
-        """The ids of what lies in the dead-letter queue for all to see; nothing may be hidden any more."""
-        assert not self.hidden
-        return sorted(each["MessageId"] for each in self.queues[DEAD])
-
-    @property
-    def sent(self) -> list[dict[str, Any]]:
-        return [json.loads(each["Body"]) for each in self.queues[SOURCE]]
-
-
-def stop(number: int, **more: Any) -> dict[str, Any]:
-    return STOP | {"targets": [f"device-{number}-"], "command_id": f"c-{number}"} | more
-
-
-def fresh(count: int) -> list[dict[str, Any]]:
-    """Messages m-1, m-2, … of just now."""
-    return [
-        received(stop(number), message_id=f"m-{number}", stamped=datetime.now(UTC)) for number in range(1, count + 1)
-    ]
-
-
-def expired(number: int, task_id: str = BATCH.task_id) -> dict[str, Any]:
-    return received(stop(number, task_id=task_id), message_id=f"m-{number}", stamped=NOW - timedelta(days=400))
-
-
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -456,10 +315,6 @@ class Shell:
 def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
     monkeypatch.delenv("COMMAND_TTL_SECONDS", raising=False)
     return Shell(monkeypatch, capsys)
-
-
-def world(*messages: dict[str, Any], **more: Any) -> FakeSqs:
-    return FakeSqs({DEAD: list(messages), SOURCE: []}, **more)
 
 
 def done(shown: dict[str, Any]) -> dict[str, str]:
@@ -516,7 +371,7 @@ def test_nothing_in_a_message_can_steer_the_terminal(shell: Shell) -> None:
     assert main(["--queue", DEAD]) == 0
     out, _ = shell.capsys.readouterr()
     assert out.replace("\n", "").isprintable()
-    assert "?[2J" in out
+    assert "\\x1b[2J" in out
 
 
 def test_applying_moves_what_lives_and_leaves_what_has_expired_or_was_rejected(shell: Shell) -> None:
@@ -599,8 +454,8 @@ def test_an_entry_that_is_not_sent_stays_and_harms_no_other(shell: Shell) -> Non
     assert [each["command_id"] for each in sqs.sent] == ["c-1", "c-4"]
     why = {each["message_id"]: each["why"] for each in shown["messages"]}
     assert why["m-2"] == "not sent: InvalidMessageContents: no"
-    assert why["m-3"] == "not sent: the answer of SQS does not say"
-    assert done(shown) == {"m-2": "FAILED", "m-3": "FAILED", "m-1": "moved", "m-4": "moved"}
+    assert why["m-3"] == "it is not known whether it was sent; it is here as well", "the answer of SQS does not say"
+    assert done(shown) == {"m-1": "moved", "m-2": "FAILED", "m-3": "IN DOUBT", "m-4": "moved"}
 
 
 def test_an_entry_that_is_not_deleted_is_in_both_queues_and_says_so(shell: Shell) -> None:
@@ -614,10 +469,6 @@ def test_an_entry_that_is_not_deleted_is_in_both_queues_and_says_so(shell: Shell
         "sent, but it is here as well: InternalError: no",
         None,
     ]
-
-
-def refused(operation: str, code: str) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": "no"}}, operation)
 
 
 @pytest.mark.parametrize(
@@ -647,16 +498,25 @@ def test_no_answer_from_aws_ends_it_too(shell: Shell) -> None:
     sqs = world(*fresh(2), raises={"send_message_batch": no_answer})
     status, shown, _ = shell.run(sqs, "--apply")
     assert (status, sqs.left) == (1, ["m-1", "m-2"])
-    assert [each["why"] for each in shown["messages"]] == ["it is not known to have been sent"] * 2
+    assert [each["why"] for each in shown["messages"]] == [
+        "it is not known whether it was sent; it is here as well"
+    ] * 2
     assert "Could not connect" in shown["error"]
 
 
 def test_what_cannot_be_given_back_is_said_to_be_hidden_and_is_not_moved(shell: Shell) -> None:
     sqs = world(*fresh(2), raises={"change_message_visibility_batch": refused("ChangeVisibility", "AccessDenied")})
-    assert "messages stay hidden for 300 s at most" in shell.run(sqs)[2]
+    before = datetime.now(UTC)
+    status, shown, err = shell.run(sqs)
+    assert status == 0
+    until = datetime.fromisoformat(shown["hidden"].pop("until"))
+    assert timedelta(seconds=299) < until - before < timedelta(seconds=330)
+    assert shown["hidden"].pop("why").endswith("no")
+    assert shown["hidden"] == {"message_ids": ["m-1", "m-2"], "perhaps_more": 0}
+    assert f"2 messages may stay hidden in the dead-letter queue until {to_rfc3339(until)} at the latest: " in err
     sqs.queues[DEAD] += fresh(2)
     status, shown, _ = shell.run(sqs, "--apply")
-    assert (status, shown["messages"], sqs.sent) == (1, [], [])
+    assert (status, done(shown), sqs.sent) == (1, {"m-1": "not reached", "m-2": "not reached"}, [])
 
 
 @pytest.mark.parametrize("operation", ["receive_message", "send_message_batch", "delete_message_batch"])
@@ -679,6 +539,49 @@ def test_a_message_received_twice_is_moved_once_and_deleted_twice(shell: Shell) 
     assert status == 0
     assert len(sqs.sent) == len(shown["messages"]) == 13
     assert (sqs.left, sqs.repeats) == ([], [])
+
+
+def test_a_message_that_comes_again_and_cannot_be_deleted_is_in_doubt(shell: Shell) -> None:
+    messages = fresh(13)
+    again = {**messages[0], "ReceiptHandle": "another"}
+    sqs = world(*messages, repeats=[[], [], [], [], [again]])
+
+    def refuse(operation: str, _: str) -> None:
+        if operation == "delete_message_batch" and sqs.calls.count(operation) == 2:
+            raise refused(operation, "AccessDenied")
+
+    sqs.hook = refuse
+    status, shown, err = shell.run(sqs, "--apply")
+    assert (status, sqs.left) == (1, ["m-1", "m-11", "m-12", "m-13"])
+    assert (done(shown)["m-1"], shown["messages"][0]["why"]) == ("IN DOUBT", "sent, and it came here again")
+    assert "moved 9, left 3, in doubt 1" in err
+
+
+def test_what_an_answer_that_was_lost_and_asked_for_again_may_have_hidden_is_said(shell: Shell) -> None:
+    class Retried(FakeSqs):
+        def receive_message(self, **asked: Any) -> dict[str, Any]:
+            return super().receive_message(**asked) | {"ResponseMetadata": {"RetryAttempts": 1}}
+
+    _, shown, err = shell.run(Retried(world(*fresh(2)).queues))
+    assert (shown["hidden"]["message_ids"], shown["hidden"]["perhaps_more"]) == ([], 10)
+    assert "0 messages, and up to 10 whose answer was lost, may stay hidden" in err
+    assert shell.run(world(*fresh(2)))[1]["hidden"] is None
+
+
+def test_what_was_never_asked_for_is_not_said_to_be_hidden(shell: Shell) -> None:
+    _, shown, _ = shell.run(world(*fresh(2), raises={"receive_message": NoCredentialsError()}))
+    assert (shown["hidden"], shown["error"]) == (None, "Unable to locate credentials")
+
+
+def test_deletes_of_which_sqs_says_nothing_leave_in_doubt_what_was_sent(shell: Shell) -> None:
+    class Silent(FakeSqs):
+        def delete_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+            super().delete_message_batch(QueueUrl, Entries)
+            return {}
+
+    status, shown, _ = shell.run(Silent(world(*fresh(2)).queues), "--apply")
+    assert (status, done(shown)) == (1, {"m-1": "IN DOUBT", "m-2": "IN DOUBT"})
+    assert {each["why"] for each in shown["messages"]} == {"sent, and it may be here as well"}
 
 
 def test_what_is_rejected_again_at_once_does_not_go_round(shell: Shell) -> None:
@@ -715,17 +618,15 @@ def test_large_messages_are_sent_in_calls_that_hold_them() -> None:
     sqs = world(*(received(stop(n, targets=targets), message_id=f"m-{n}") for n in range(1, 6)))
     wishes = Wishes(ttl=HOUR, rejected=False, renew=False, only="", limit=9)
     client = cast("SQSClient", sqs)
-    with DeadLetterQueue(client, DEAD, note=print) as queue:
+    ledger: dict[str, Entry] = {}
+    with DeadLetterQueue(client, DEAD, now=lambda: NOW) as queue:
+        assert list(look(queue, wishes=wishes, ledger=ledger, now=lambda: NOW)) == [[f"m-{n}" for n in range(1, 6)]]
+    with DeadLetterQueue(client, DEAD, now=lambda: NOW) as queue:
         moves = move(
-            queue,
-            sqs=client,
-            to=SOURCE,
-            wishes=wishes,
-            message_ids=frozenset(f"m-{number}" for number in range(1, 6)),
-            renewed_tasks=frozenset(),
-            now=lambda: NOW,
+            queue, sqs=client, to=SOURCE, wishes=wishes, ledger=ledger, renewed_tasks=frozenset(), now=lambda: NOW
         )
-        assert [each.done for each in moves] == ["moved"] * 5
+        assert [len(each) for each in moves] == [0, 2, 2, 1]
+    assert [each.done for each in ledger.values()] == ["moved"] * 5
     assert sqs.left == []
     assert sqs.calls.count("send_message_batch") == 3
 
