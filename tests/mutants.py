@@ -800,7 +800,7 @@ MUTANTS: Final = (
         "            if item is None:\n"
         "                item = Item(self._new_version())\n"
         "                self._swap(task_id, None, item)\n",
-        AT_ONCE,
+        EVIDENCE,
     ),
     Mutant(
         "8 rule 3: the items are read before the states",
@@ -809,7 +809,7 @@ MUTANTS: Final = (
         "contradicted as well.\n"
         "        self._read_items()\n",
         "",
-        AT_ONCE,
+        EVIDENCE,
     ),
     Mutant(
         "8 rule 4: a sighting is dated before it was made",

@@ -274,6 +274,38 @@ def test_two_sweeps_at_once_send_one_command_by_any_evidence(choices: dict[str, 
     assert sent(world) == ["t-1"]
 
 
+def test_a_look_from_before_another_sweep_saw_the_run_ended_is_not_written() -> None:
+    """The other sweep has nothing to contradict yet, unless the task was marked before the look."""
+    world = World()
+    check(world)
+
+    def ends_and_begins_anew() -> None:
+        world.cloud.set_check_status("t-1", "stopped")
+        world.sweep_beside(CHECKS)
+        world.pass_by(minutes=5)
+        check(world, ratio="90%")
+
+    on_request(world, Nth(2, "/progress"), ends_and_begins_anew)
+    world.sweep(CHECKS)
+    assert all(sighting.first_seen >= world.clock.now() for sighting in world.memory.seen.values())
+    young_ever_after(world)
+
+
+def test_what_another_sweep_writes_before_this_one_reads_the_run_ended_is_removed() -> None:
+    world = World()
+    check(world, "t-0")
+    check(world, "t-1")
+
+    def is_seen_by_another_and_ends() -> None:
+        world.sweep_beside(CHECKS)
+        assert "t-1" in world.memory.seen
+        world.cloud.set_check_status("t-1", "stopped")
+
+    on_request(world, Nth(1, "/t-0/progress"), is_seen_by_another_and_ends)
+    world.sweep(CHECKS)
+    assert list(world.memory.seen) == ["t-0"]
+
+
 def test_while_a_command_may_still_act_its_run_is_not_seen_anew() -> None:
     """A sighting of a run that is about to be stopped would be taken for one of the run that takes its place."""
     world = seen()

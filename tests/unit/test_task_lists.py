@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -34,7 +36,7 @@ from shared.huawei.task_lists import (
 )
 from shared.planning import BatchTask
 from shared.staleness import Moment
-from tests.fakes import BATCH, NOW, Clock, FakeHttp, client_over, response
+from tests.fakes import BATCH, DATE, NOW, Clock, FakeHttp, client_over, response
 from tests.simulation import CloudHttp
 
 if TYPE_CHECKING:
@@ -698,6 +700,28 @@ def test_the_stand_in_tells_since_when_a_check_runs(times_of: str) -> None:
 
 
 # Batch tasks.
+
+
+def dated(page: int, date: str | None) -> Response:
+    """Return a full page of batch tasks, or the last one, whose answer has this date."""
+    rows = [batch(f"{9 - page}{number:02x}") for number in range(50 if page < 3 else 1)]
+    return response({"batchtasks": rows, "page": {"count": 101, "marker": rows[-1]["task_id"]}}, Date=date or "")
+
+
+@pytest.mark.parametrize("order", [(0, 60, 5), (60, 0, 5), (5, 0, 60)])
+def test_a_list_in_pages_is_as_old_as_the_page_whose_clock_is_farthest_behind(order: tuple[int, ...]) -> None:
+    dates = [format_datetime(NOW - timedelta(seconds=behind), usegmt=True) for behind in order]
+    http = FakeHttp(*(dated(page, date) for page, date in enumerate(dates, 1)))
+    listing = BatchTaskLists(client_over(http)).tasks(BATCH.project_id, None, "firmwareUpgrade", "Waitting", ask)
+    worst = Moment(ours=NOW, huaweis=NOW.replace(microsecond=0) - timedelta(seconds=60))
+    assert (len(listing.entries), {task.moment for task in listing.entries}) == (101, {worst})
+
+
+@pytest.mark.parametrize("page", [1, 2, 3])
+def test_a_list_of_which_a_page_has_no_date_has_none(page: int) -> None:
+    http = FakeHttp(*(dated(number, None if number == page else DATE) for number in (1, 2, 3)))
+    listing = BatchTaskLists(client_over(http)).tasks(BATCH.project_id, None, "firmwareUpgrade", "Waitting", ask)
+    assert {task.moment for task in listing.entries} == {None}
 
 
 @dataclass
