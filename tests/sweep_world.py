@@ -692,7 +692,9 @@ class World:
     def _debts_of(self, sweep: Sweeping) -> Iterator[tuple[str, Run]]:
         """Return what a sweep would have sent, but for one failure by which nothing can have been sent."""
         is_alone = sweep.armed and not (sweep.overlapped or sweep.killed or sweep.late)
-        if not is_alone or len(sweep.damages) != 1 or abs(self.conditions.clocks.huawei) > SLACK:
+        # What Huawei says of the time must be of use, or there may be no age.
+        is_timed = self.conditions.dated and abs(self.conditions.clocks.huawei) <= SLACK
+        if not is_alone or not is_timed or len(sweep.damages) != 1:
             return
         after = max((each.seq for each in self.seen if each.sweep is sweep and each.call == "list"), default=0)
         tried = [each.task for each in self.writes if each.sweep is sweep and each.seq > after]
