@@ -702,8 +702,10 @@ class World:
         for task in dict.fromkeys(at_stake):
             run, item = self.runs[task], sweep.read.get(task)
             first_seen = first_seen_of(item.item) if item is not None else None
-            if run is None or item is None or first_seen is None:
+            if run is None or item is None or item.item is None or first_seen is None:
                 continue
+            if "claimed_until" in item.item:
+                continue  # what was claimed and not put back may have been sent: its run ages anew
             is_stale = sweep.began - (first_seen - NOW).total_seconds() >= SURELY_STALE
             is_same = (made := root_of(self, item)) is not None and made.run is run
             is_in_question = any(each.task == task and each.expires_at > self.clock.seconds for each in self.commands)

@@ -279,13 +279,17 @@ def test_a_look_from_before_another_sweep_saw_the_run_ended_is_not_written() -> 
     world = World()
     check(world)
 
-    def ends_and_begins_anew() -> None:
+    def ends_and_begins_anew(*_: Any) -> None:
+        world.memory.before_swap = lambda *_: None
         world.cloud.set_check_status("t-1", "stopped")
         world.sweep_beside(CHECKS)
         world.pass_by(minutes=5)
         check(world, ratio="90%")
 
-    on_request(world, Nth(2, "/progress"), ends_and_begins_anew)
+    def before_the_next_write() -> None:
+        world.memory.before_swap = ends_and_begins_anew
+
+    on_request(world, Nth(2, "/progress"), before_the_next_write)
     world.sweep(CHECKS)
     assert all(sighting.first_seen >= world.clock.now() for sighting in world.memory.seen.values())
     young_ever_after(world)
