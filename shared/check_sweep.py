@@ -99,15 +99,14 @@ class CheckSweep:
         )
 
     def commands(self, stale: Iterable[tuple[RunningTask, Age]]) -> Commands:
-        """Return the commands that stop those of these whose run, by a last look, is still the one that was aged.
+        """Return the commands that stop those of these whose run, by a last look, is still old enough.
 
         Minutes may have passed since a task was read, in which its run may have ended and the next one begun, or its
         name may have become one that a pattern protects. Raises `HuaweiUnavailable` if the list cannot be read again,
         `AwsUnavailable` if the table cannot, and `DeploymentFault`.
         """
-        ages = {task.task_id: age for task, age in stale}
         expires_at = self._patience.now() + self._valid_for
-        tasks = [self._listed[task_id] for task_id in ages]
+        tasks = [self._listed[task.task_id] for task, _ in stale]
         states = self._inquiry.each(self._state, tasks)
         running = [
             (task, state) for task, state in zip(tasks, states, strict=True) if state.finding.verdict is Verdict.RUNS
@@ -126,7 +125,6 @@ class CheckSweep:
                 for task in named
                 if task.task_id not in protected
                 and task.age is not None
-                and task.age.is_of_same_run(ages[task.task_id])
                 and now - task.age.latest_start >= self._sweep.older_than
             ),
             missed=sum(state.finding.verdict is Verdict.UNFINISHED for state in states)

@@ -62,10 +62,6 @@ class Age:
         """The same in full seconds, for people."""
         return self.latest_start.replace(microsecond=0)
 
-    def is_of_same_run(self, other: Age) -> bool:
-        """Return whether the evidence is the same; what the clocks show may differ."""
-        return (self.running_since, self.evidence) == (other.running_since, other.evidence)
-
 
 @dataclass(frozen=True, slots=True)
 class RunningTask:

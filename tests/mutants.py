@@ -830,7 +830,7 @@ MUTANTS: Final = (
         "shared/check_sweep.py",
         "seen = replace(item.evidence, percent=progress.percent)",
         "seen = item.evidence",
-        EVIDENCE,
+        SWEEP,
     ),
     Mutant(
         "8 rule 6: what has ended keeps its sighting",
@@ -921,8 +921,8 @@ MUTANTS: Final = (
     Mutant(
         "8 rule 7: no last look before sending",
         "shared/check_sweep.py",
-        "and task.age.is_of_same_run(ages[task.task_id])",
-        "and True",
+        "and now - task.age.latest_start >= self._sweep.older_than\n",
+        "\n",
         SWEEP,
     ),
     Mutant(

@@ -777,3 +777,51 @@ def test_a_secret_is_read_and_a_missing_one_refused(in_moto: Aws) -> None:
     assert in_moto.secret_string("huawei", deadline=Clock().deadline()) == '{"ak": "a", "sk": "b"}'
     with pytest.raises(AwsRefused, match=r"ResourceNotFoundException.*check the name"):
         in_moto.secret_string("other", deadline=Clock().deadline())
+
+
+# What may have been taken all the same
+
+
+def of_one(code: str, *, sender_fault: bool) -> Response:
+    entry = {"Id": "0", "Code": code, "SenderFault": sender_fault}
+    return Response(200, {}, json.dumps({"Successful": [], "Failed": [entry]}).encode())
+
+
+REFUSED = of_one("InvalidMessageContents", sender_fault=True)
+THROTTLED = no(400, "ThrottlingException")
+
+
+@pytest.mark.parametrize(
+    ("answers", "in_doubt"),
+    [
+        ([REFUSED], False),
+        ([THROTTLED, REFUSED], False),
+        ([THROTTLED], False),
+        ([of_one("InternalError", sender_fault=False)], False),
+        ([NoAnswer("refused", was_sent=False)], False),
+        ([NoAnswer("cut")], True),
+        ([NoAnswer("cut"), REFUSED], True),
+        ([NoAnswer("cut"), THROTTLED], True),
+        ([no(500, "InternalFailure"), REFUSED], True),
+        ([Response(200, {}, b"{}"), REFUSED], True),
+        ([NoAnswer("cut"), no(403, "AccessDeniedException")], True),
+    ],
+)
+def test_a_message_may_have_been_sent_if_an_answer_to_it_was_lost(answers: list[Any], *, in_doubt: bool) -> None:
+    clock = Clock()
+    failures = aws(FakeAmazon(*answers, *[answers[-1]] * TRIES), clock).send_messages(
+        QUEUE, [message()], deadline=clock.deadline()
+    )
+    assert {position: failure.in_doubt for position, failure in failures.items()} == {0: in_doubt}
+
+
+def test_if_one_batch_is_refused_after_another_was_taken_it_is_said_which() -> None:
+    def answer(entries: range) -> Response:
+        taken = [{"Id": str(number), "MessageId": "m"} for number in entries]
+        return Response(200, {}, json.dumps({"Successful": taken, "Failed": []}).encode())
+
+    clock = Clock()
+    amazon = FakeAmazon(answer(range(10)), no(403, "AccessDeniedException"))
+    failures = aws(amazon, clock, requests_at_once=1).send_messages(QUEUE, [message()] * 25, deadline=clock.deadline())
+    assert list(failures) == list(range(10, 25))
+    assert {(failure.code, failure.in_doubt) for failure in failures.values()} == {("AccessDeniedException", False)}

@@ -177,6 +177,14 @@ def test_a_sighting_that_a_record_refutes_is_removed() -> None:
     assert world.memory.seen == {}
 
 
+@pytest.mark.parametrize("last_check", ["2026-11-23T08:49:00Z", None])
+def test_a_sighting_of_a_task_that_the_next_list_counts_anew_is_removed(last_check: str | None) -> None:
+    world = seen()
+    on_request(world, Nth(1, "/tasks"), lambda: check(world, ratio="60%", last_check_time=last_check))
+    world.sweep(CHECKS)
+    assert world.memory.seen == {}
+
+
 def test_a_sighting_that_a_list_of_jobs_confirms_stays() -> None:
     world = World(check_jobs="listed")
     began = world.ago(minutes=1)
