@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import NAMESPACE_URL, uuid5
 
 from local.huawei import BatchTask, CheckTask, Scenario
+from shared.sweeps import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,14 +139,15 @@ def other_messages() -> list[Message]:
 def sweep_message() -> Message:
     """Give the sweep that finds one stale batch task; its outcome is that of the command which it sends."""
     sweep = json.loads(_text("sweeps/batch-tasks.json"))
+    targets = frozenset(device(number) for number in (310, 311, 312))
     return Message(
         title="a sweep: what runs since weeks",
         body=json.dumps(sweep | {"dry_run": False}),
         way="SweepStaleTasksFunction",
         expected=Expected("succeeded", {"stopped": 3}, calls=1),
-        command_id=f"sweep:{_STALE_BATCH}:{_STALE_SINCE}:0",
+        command_id=f"sweep:{_STALE_BATCH}:{_STALE_SINCE}:{name_of(targets)}",
         task_id=_STALE_BATCH,
-        targets=frozenset(device(number) for number in (310, 311, 312)),
+        targets=targets,
     )
 
 

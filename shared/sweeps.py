@@ -21,7 +21,7 @@ from shared.errors import SweepRejected
 from shared.outcomes import Instant, to_rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from shared.staleness import Age, RunningTask
@@ -206,9 +206,16 @@ def stop_running_targets(
         where["instance_id"] = sweep.instance_id
     for part in _parts(sorted(targets)):
         more = {**where, "targets": part}
-        # Named by its content: by its number, what runs in two sweeps would be two commands of one name.
-        name = ":" + hashlib.sha256("\n".join(part).encode()).hexdigest()[:16]
+        name = f":{name_of(part)}"
         yield _command(sweep, task, age, expires_at, command="stop_targets", part=name, asked=part, more=more)
+
+
+def name_of(targets: Iterable[str]) -> str:
+    """Return a name for these targets, whatever their order: 16 hex digits.
+
+    Named by its number, a part of what runs in one sweep would have the name of another part in the next.
+    """
+    return hashlib.sha256("\n".join(sorted(targets)).encode()).hexdigest()[:16]
 
 
 def _command(

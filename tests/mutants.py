@@ -1130,8 +1130,8 @@ MUTANTS: Final = (
     Mutant(
         "8 sweep: a part is named by nothing of its content",
         "shared/sweeps.py",
-        'hashlib.sha256("\\n".join(part).encode())',
-        "hashlib.sha256(str(len(part)).encode())",
+        '"\\n".join(sorted(targets)).encode()',
+        "b",
         EVIDENCE,
     ),
     Mutant(
