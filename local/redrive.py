@@ -911,9 +911,9 @@ def _says_yes(task: str, entries: Sequence[Entry]) -> bool:
     targets = "ALL targets" if any(each.targets == "all" for each in entries) else f"{named} targets"
     oldest = min(each.sent_at for each in entries)
     _note(f"{task}: {len(entries)} expired, the oldest sent {oldest}; {targets}.")
-    _note("  Renewed, it stops what runs there now. Renew? [y/N] ", end="")
     answer = ""
     try:
+        _note("  Renewed, it stops what runs there now. Renew? [y/N] ", end="")
         with suppress(OSError, ValueError):  # the terminal is gone, or a character that is none in its encoding
             answer = sys.stdin.readline()
     finally:
