@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, assert_never
 
-from shared.outcomes import ERROR_MESSAGE_LENGTH
+from shared.outcomes import ERROR_MESSAGE_LENGTH, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -84,17 +84,11 @@ class Finding:
 
     def __post_init__(self) -> None:
         """Cut and clean Huawei's words, whoever quotes them, to what an event can carry."""
-        for name, length in _WORDS:
+        for name in ("error_code", "error_msg", "request_id"):
             text = getattr(self, name)
             if text is not None:
-                object.__setattr__(self, name, _printable(text[:length]))
-
-
-_WORDS: Final = (
-    ("error_code", ERROR_CODE_LENGTH),
-    ("error_msg", ERROR_MESSAGE_LENGTH),
-    ("request_id", ERROR_CODE_LENGTH),
-)
+                cut = shorten(text, ERROR_MESSAGE_LENGTH) if name == "error_msg" else text[:ERROR_CODE_LENGTH]
+                object.__setattr__(self, name, _printable(cut))
 
 
 def _printable(text: str) -> str:

@@ -6,6 +6,7 @@ one final event. Nothing here is optional when it is made: whoever makes an outc
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -35,6 +36,11 @@ DETAIL_TYPE: Final = "Stop Outcome"
 def to_rfc3339(instant: datetime) -> str:
     """Write a moment as `2026-11-23T08:49:05.123Z`: UTC, milliseconds."""
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def shorten(text: str, length: int) -> str:
+    """Return a text of at most `length` characters, without a last word that was cut: it may be half of an id."""
+    return text if len(text) <= length else re.sub(r"[A-Za-z0-9_.:-]+$", "", text[: length - 1]) + "…"
 
 
 type Instant = Annotated[AwareDatetime, PlainSerializer(to_rfc3339)]

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Final, Literal
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from shared.commands import ALL_TARGETS, StopTargets, StopTask
+from shared.commands import ALL_TARGETS
 from shared.errors import CommandRejected, DeploymentFault
-from shared.outcomes import Result, Status, Tally
+from shared.outcomes import Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -44,11 +44,8 @@ DIMENSION: Final = "Function"
 HIDDEN: Final = "***"
 """What stands in a line for a target."""
 
-FIELDS: Final = frozenset(
-    {"", *StopTask.model_fields, *StopTargets.model_fields, *(f"tally.{name}" for name in Tally.model_fields)}
-    | {"Timestamp", "time"}
-)
-"""The fields of commands and envelopes that a line may name; any other name is the sender's, and may be a target."""
+_FIELD: Final = re.compile(r"[A-Za-z_]{0,40}|tally\.[a-z_]{1,20}|(targets|awaiting)\.\d+", re.ASCII)
+"""The names of fields that a line may hold. A sender may have made up another one, which may be a target."""
 
 type Function = Literal["stop_task", "stop_targets", "sweep_stale_tasks", "stop_in_workflow"]
 
@@ -138,9 +135,8 @@ class Telemetry:
     def invocation(self, function: Function, request_id: str) -> Iterator[None]:
         """Put the function and Lambda's request id on each line, and write the metrics at the end, whatever ends it.
 
-        A `DeploymentFault` that ends it is logged here, so that one in the settings is logged too. Lambda logs the text
-        of whatever ends it. So that no target is in there either, an error of our own class keeps its text without
-        targets, and any other only its type and stack.
+        A `DeploymentFault` that ends it is logged here, so that one in the settings is logged too. Of what ends it,
+        Lambda logs the text, and Step Functions matches the name of the class: see `_leaving`.
         """
         with self._logger.append_context_keys(function=function, function_request_id=request_id):
             try:
@@ -148,8 +144,10 @@ class Telemetry:
             except Exception as error:
                 if isinstance(error, DeploymentFault):
                     self.deployment_fault(error)
-                error.args = (self._clean(str(error)),) if _is_ours(error) else ()
-                raise
+                leaving = self._leaving(error)
+                if leaving is error:
+                    raise
+                raise leaving.with_traceback(error.__traceback__) from None
             finally:
                 self._hidden, self._cleaned = [], {}
                 self._write_metrics(function, request_id)
@@ -185,7 +183,7 @@ class Telemetry:
                     "tally": {name: count for name, count in outcome.tally if count},
                     "confirmed": outcome.confirmed,
                     "age_seconds": age,
-                    "errors": [self._said_of(error) for error in outcome.errors],
+                    "errors": [self.said_of(error) for error in outcome.errors],
                 },
             )
             if outcome.status in _COMMANDS:
@@ -289,11 +287,26 @@ class Telemetry:
             self._cleaned[text] = clean
         return self._cleaned[text]
 
-    def _said_of(self, error: FieldError) -> dict[str, str]:
-        """Return what is wrong with a message, without a name that its sender made up."""
-        field, _, place = error.loc.partition(".")
-        is_known = error.loc in FIELDS or (field in {"targets", "awaiting"} and place.isdecimal())
-        return {"loc": error.loc if is_known else HIDDEN, "msg": self._clean(error.msg)}
+    def _leaving(self, error: Exception) -> Exception:
+        """Return an error as it may leave an invocation, by the name of its class and without a target in its text.
+
+        An error of our own keeps its text, without targets; any other only its name and stack. A subclass of
+        `DeploymentFault` has the name that callers know.
+        """
+        text = self._clean(str(error)) if _is_ours(error) else ""
+        if isinstance(error, DeploymentFault) and type(error) is not DeploymentFault:
+            return DeploymentFault(text)
+        error.args = (text,) if text else ()
+        if str(error) == text:
+            return error
+        # The texts of OSError, of pydantic's errors and others are not made of `args`.
+        of_that_name: type[Exception] = type(type(error).__name__, (Exception,), {})
+        return of_that_name(text)
+
+    def said_of(self, error: FieldError) -> dict[str, str]:
+        """Return what is wrong with a message, without a target, not even as the name of a field."""
+        loc = self._clean(error.loc) if _FIELD.fullmatch(error.loc) else HIDDEN
+        return {"loc": loc, "msg": self._clean(error.msg)}
 
     def _write_metrics(self, function: Function, request_id: str) -> None:
         """Write what was counted, and count anew.

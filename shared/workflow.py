@@ -18,7 +18,7 @@ from shared.commands import InvalidCommand, StopTask, known_of, read_command
 from shared.errors import CommandRejected, HuaweiUnavailable, PublishingFailed
 from shared.execution import DOUBT, execute
 from shared.findings import Finding, Verdict
-from shared.outcomes import RESULTS_PER_EVENT, FieldError, Result
+from shared.outcomes import RESULTS_PER_EVENT, FieldError, Result, shorten
 from shared.planning import plan, task_of
 from shared.publishing import Parcel, before_publishing
 from shared.settlement import Done, GoesOn, LeftOpen, Undone, reject, settle, settle_late_call
@@ -139,7 +139,9 @@ class Workflow:
             rejection = reject(invalid.known, invalid.errors, body=json.dumps(event, sort_keys=True), now=now)
             with self._telling(rejection.command_id):
                 self._publish((rejection,), deadline)
-                raise CommandRejected(str(invalid)[:LONGEST_REASON]) from None
+                said = map(self._telemetry.said_of, invalid.errors)
+                words = "; ".join(f"{each['loc'] or 'message'}: {each['msg']}" for each in said)
+                raise CommandRejected(shorten(words, LONGEST_REASON)) from None
         with self._telling(command.command_id):
             return self._carry_out(command, deadline)
 
@@ -160,7 +162,8 @@ class Workflow:
         while True:
             is_late = command.has_expired(self._patience.now() + timedelta(seconds=delay))
             if is_late:  # it is never sent again, only read, once every stop must show
-                delay = DOUBT if may_be_on_its_way else 0
+                until_then = (command.expires_at - self._patience.now()).total_seconds()
+                delay = max(0, until_then, DOUBT if may_be_on_its_way else 0)
             if delay and not self._wait(delay, command, deadline, why, least=LEAST_READ if is_late else LEAST_ROUND):
                 return _unfinished(command)
             findings = self._execute(command, deadline, only_read=is_late)

@@ -1319,9 +1319,16 @@ MUTANTS: Final = (
     Mutant(
         "1 workflow: a stop that is on its way is not waited for",
         "shared/workflow.py",
-        "delay = DOUBT if may_be_on_its_way else 0",
-        "delay = 0",
+        "delay = max(0, until_then, DOUBT if may_be_on_its_way else 0)",
+        "delay = max(0, until_then)",
         LATE,
+    ),
+    Mutant(
+        "9 workflow: a command is over before it expires",
+        "shared/workflow.py",
+        "delay = max(0, until_then, DOUBT if may_be_on_its_way else 0)",
+        "delay = DOUBT if may_be_on_its_way else 0",
+        WORKFLOW,
     ),
     Mutant(
         "1 workflow: a stop that an earlier call sent is not waited for",
@@ -1431,9 +1438,9 @@ MUTANTS: Final = (
     Mutant(
         "22 log: a name that a sender made up is logged",
         "shared/telemetry.py",
-        '"loc": error.loc if is_known else HIDDEN',
-        '"loc": error.loc',
-        LOG_LINES,
+        "self._clean(error.loc) if _FIELD.fullmatch(error.loc) else HIDDEN",
+        "self._clean(error.loc)",
+        TELEMETRY,
     ),
     Mutant(
         "22 log: a rejection is quoted beside a dead letter",
@@ -1445,9 +1452,30 @@ MUTANTS: Final = (
     Mutant(
         "22 log: what ends an invocation keeps its text",
         "shared/telemetry.py",
-        "                error.args = (self._clean(str(error)),) if _is_ours(error) else ()\n",
-        "",
+        "leaving = self._leaving(error)",
+        "leaving = error",
         LOG_LINES,
+    ),
+    Mutant(
+        "22 log: the text of an error that is not made of its arguments is logged",
+        "shared/telemetry.py",
+        "        if str(error) == text:\n            return error\n",
+        "        if True:\n            return error\n",
+        TELEMETRY,
+    ),
+    Mutant(
+        "9 workflow: a fault leaves by a name that no state machine knows",
+        "shared/telemetry.py",
+        "if isinstance(error, DeploymentFault) and type(error) is not DeploymentFault:",
+        "if False:",
+        TELEMETRY,
+    ),
+    Mutant(
+        "22 log: a word that was cut is quoted",
+        "shared/outcomes.py",
+        're.sub(r"[A-Za-z0-9_.:-]+$", "", text[: length - 1])',
+        "text[: length - 1]",
+        ("tests/unit/test_settlement.py",),
     ),
     Mutant(
         "22 log: an error of others is quoted by its call",

@@ -26,7 +26,7 @@ from shared.errors import DeploymentFault
 from shared.findings import ERROR_CODE_LENGTH, Finding, Trust, Verdict
 from shared.http import NoAnswer, NoSuchHost, Response, signing_time
 from shared.huawei.faults import Fault, fault_of, fix_of
-from shared.outcomes import ERROR_MESSAGE_LENGTH
+from shared.outcomes import ERROR_MESSAGE_LENGTH, shorten
 from shared.planning import Scope
 from shared.staleness import Moment
 
@@ -355,7 +355,7 @@ def _without(credentials: Credentials, reply: Reply) -> Reply:
             code, message = code and code.replace(secret, "***"), message and message.replace(secret, "***")
     return reply._replace(
         error_code=code and code[:ERROR_CODE_LENGTH],
-        error_msg=message and message[:ERROR_MESSAGE_LENGTH],
+        error_msg=message and shorten(message, ERROR_MESSAGE_LENGTH),
     )
 
 
@@ -372,7 +372,7 @@ def read_reply(response: Response, *, now: datetime) -> Reply:
         parsed, is_json = None, False
     code, message = _error_in(parsed, succeeded=response.status == HTTPStatus.OK)
     if code is None and response.status != HTTPStatus.OK and not is_json:
-        message = response.body[:16_384].decode(errors="replace")  # cut to size once it is clean
+        message = response.body.decode(errors="replace")  # cut to size once it is clean
     return Reply(
         status=response.status,
         json=parsed,

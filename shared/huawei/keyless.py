@@ -20,7 +20,7 @@ from shared.fetch_once import FetchOnce
 from shared.http import NoAnswer, NoSuchHost
 from shared.huawei.client import USER_AGENT, HttpSender, Reply, read_reply
 from shared.huawei.credentials import Credentials
-from shared.outcomes import ERROR_MESSAGE_LENGTH
+from shared.outcomes import ERROR_MESSAGE_LENGTH, shorten
 from shared.patience import pauses
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ class KeylessCredentials:
 def _said(reply: Reply, token: str) -> str:
     """Give Huawei's words, without the token that an error may repeat."""
     words = f"{reply.status} {reply.error_code or ''}: {reply.error_msg or ''}".replace(token, "***")
-    return words[:ERROR_MESSAGE_LENGTH]
+    return shorten(words, ERROR_MESSAGE_LENGTH)
 
 
 def read_expiration(value: object) -> datetime | None:

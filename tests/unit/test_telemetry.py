@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import traceback
 from collections import Counter, defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from aws_lambda_powertools import Logger
+from pydantic import ValidationError
 
 from shared.commands import StopTargets, StopTask
-from shared.errors import CommandRejected, DeploymentFault, HuaweiUnavailable
+from shared.errors import CommandRejected, DeploymentFault, ForeignAnswer, HuaweiUnavailable
+from shared.huawei.client import NoSuchApi
 from shared.outcomes import FieldError, Outcome, Result, Status, Tally, TargetResult
 from shared.sweeps import SweepCommand, SweepReport
-from shared.telemetry import FIELDS, Metric, Telemetry
+from shared.telemetry import Metric, Telemetry
 from shared.wiring.clouds import telemetry as wired
 from tests.fakes import NOW
 
@@ -619,6 +622,7 @@ QUOTING: Final[dict[str, Callable[[Telemetry], object]]] = {
     "sweep_completed": lambda telemetry: telemetry.sweep_completed(report(), is_published=True),
     "deployment_fault": lambda telemetry: telemetry.deployment_fault(DeploymentFault(QUOTED)),
     "defects": lambda telemetry: telemetry.defects([KeyError(QUOTED)]),
+    "said_of": lambda telemetry: telemetry.said_of(FieldError(loc="device-1", msg=QUOTED)),
 }
 
 
@@ -730,7 +734,61 @@ def test_a_rejection_names_the_fields_of_commands_and_no_other(world: World) -> 
     world.telemetry.outcomes_published([REJECTED])
     (line,) = world.lines()
     assert [each["loc"] for each in line["errors"]] == ["***", "targets.17", "***", "tally.stopped", "***", ""]
-    assert {*StopTask.model_fields, *StopTargets.model_fields, "Timestamp", "time", ""} <= FIELDS
+    known = [*StopTask.model_fields, *StopTargets.model_fields, *(f"tally.{name}" for name in Tally.model_fields)]
+    for name in (*known, "Timestamp", "time", "", "dry_rum", "awaiting.0"):
+        assert world.telemetry.said_of(FieldError(loc=name, msg="no"))["loc"] == name
+    for name in ("e495cf17-d7fe", "d1", "tally.d1", "targets.d1", "targets.0.1", "x" * 41):
+        assert world.telemetry.said_of(FieldError(loc=name, msg="no"))["loc"] == "***"
+
+
+def test_a_target_that_looks_like_a_field_is_hidden_all_the_same(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.hide_rejected({"targets": ["lamp"]})
+        assert telemetry.said_of(FieldError(loc="lamp", msg="no")) == {"loc": "***", "msg": "no"}
+
+
+def ended_by(world: World, error: Exception) -> None:
+    with world.invocation() as telemetry:
+        telemetry.hide([remainder()])
+        raise error
+
+
+@pytest.mark.parametrize("error", [NoSuchApi(QUOTED), ForeignAnswer(QUOTED)], ids=repr)
+def test_a_fault_of_the_deployment_leaves_by_the_name_that_callers_know(world: World, error: Exception) -> None:
+    with pytest.raises(DeploymentFault) as raised:
+        ended_by(world, error)
+    assert type(raised.value) is DeploymentFault
+    assert str(raised.value) == "Device *** is offline: ['***', '***']"
+    assert [line["message"] for line in world.lines()] == ["deployment fault"]
+
+
+def no_device() -> Exception:
+    with pytest.raises(ValidationError) as raised:
+        StopTask.model_validate({"device-1": "device-2"})
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(2, "no device-1"),
+        FileNotFoundError(2, "none", "device-1"),
+        UnicodeEncodeError("ascii", "device-1", 0, 1, "device-1"),
+        ImportError("device-1", name="device-1"),
+        ExceptionGroup("device-1", [KeyError("device-1")]),
+        no_device(),
+        KeyError("device-1"),
+        json.JSONDecodeError("device-1", "device-1", 0),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_any_other_error_leaves_with_its_name_and_stack_alone(world: World, error: Exception) -> None:
+    with pytest.raises(Exception, match=r"^$") as raised:
+        ended_by(world, error)
+    assert type(raised.value).__name__ == type(error).__name__
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "in ended_by" in shown
+    assert "device-1" not in shown.replace('"device-1"', "")  # but for this file's own lines
 
 
 def test_what_is_logged_in_another_line_or_may_quote_anything_is_not_repeated(world: World) -> None:
