@@ -219,7 +219,7 @@ _STALE_TASK: Final[Remarks] = {
     "task_id": "The task.",
     "task_name": "Its name, cut to 256 characters, or null.",
     "running_since": {"description": "It has been running since then, or longer.", **_MOMENT_IN_UTC},
-    "evidence": "What says so: job, check_record or sighting of a check; create_time or schedule_time of a batch task.",
+    "evidence": "What says so: job or sighting of a check; create_time or schedule_time of a batch task.",
 }
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from shared.errors import HuaweiUnavailable
+from shared.errors import ForeignAnswer, HuaweiUnavailable
 from shared.planning import BatchTask
 from shared.staleness import Age, Found, RunningTask, is_protected, read_huawei_time
 from shared.sweeps import Claimed, Commands, SweepBatchTasks, SweepCommand, stop_running_targets
@@ -68,8 +69,11 @@ class BatchSweep:
         `DeploymentFault`.
         """
         aged = list(stale)
+        foreign: list[ForeignAnswer] = []
         expires_at = self._patience.now() + self._valid_for
-        looks = self._inquiry.each(self._running_targets, [task for task, _ in aged])
+        looks = self._inquiry.each(partial(self._running_targets, foreign), [task for task, _ in aged])
+        if foreign and len(foreign) == len(aged):
+            raise foreign[0]
         running = [
             (replace(task, task_name=look.task_name), age, look)
             for (task, age), look in zip(aged, looks, strict=True)
@@ -96,11 +100,14 @@ class BatchSweep:
     def release(self, commands: Iterable[SweepCommand], *, deadline: Deadline) -> None:
         """Nothing is kept of these."""
 
-    def _running_targets(self, task: RunningTask) -> RunningTargets | None:
+    def _running_targets(self, foreign: list[ForeignAnswer], task: RunningTask) -> RunningTargets | None:
         where = BatchTask(self._sweep.project_id, self._sweep.instance_id, task.task_id)
         try:
             return self._lists.running_targets(where, self._inquiry.ask)
         except HuaweiUnavailable:
+            return None
+        except ForeignAnswer as answer:
+            foreign.append(answer)
             return None
 
     def _age(self, task: ListedBatchTask) -> Age | None:

@@ -1,18 +1,19 @@
 """A sweep of CodeArts Check tasks: what is listed, which of it runs, and since when.
 
 The list does not say what runs, so the state of every task is read. It does not say since when either; the sources for
-that are, best first, the running jobs of the task (`job`), a record of a check that has begun and not ended
-(`check_record`), and when a sweep first saw the run (`sighting`; `shared.sightings` states the rule).
+that are the running jobs of the task (`job`), and when a sweep first saw the run (`sighting`; `shared.sightings` states
+the rule). A record of a check without an end is none: a check that was cut short may leave one, and the run after it
+would have its age.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from shared.aws import AwsUnavailable
-from shared.errors import DeploymentFault, HuaweiUnavailable
+from shared.errors import DeploymentFault, ForeignAnswer, HuaweiUnavailable
 from shared.findings import Finding, Verdict
 from shared.huawei.codearts_check import Progress
 from shared.sightings import Item, Sighting
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from shared.inquiry import Inquiry
     from shared.patience import Patience
     from shared.sightings import Memory
-    from shared.staleness import Moment
 
 ROUNDS: Final = 5
 """How often a sweep looks at a task anew because another sweep has written its item meanwhile."""
@@ -36,8 +36,16 @@ LONGEST_STOP: Final = timedelta(minutes=1)
 """How long a stop may still act that was sent to Huawei just before its command expired."""
 
 
+class _Look(NamedTuple):
+    """A task that runs or may run. `has_state`: whether that could be read. `is_missed`: whether anything could not."""
+
+    task: RunningTask
+    has_state: bool
+    is_missed: bool
+
+
 class CheckSweep:
-    """One sweep of the check tasks of a CodeArts project, as far as `until`."""
+    """One sweep of the check tasks of a CodeArts project: Huawei is asked `until`, and the table `writes_until`."""
 
     def __init__(
         self,
@@ -51,6 +59,7 @@ class CheckSweep:
         inquiry: Inquiry,
         patience: Patience,
         until: Deadline,
+        writes_until: Deadline,
     ) -> None:
         self._sweep = sweep
         self._region = region
@@ -61,11 +70,14 @@ class CheckSweep:
         self._inquiry = inquiry
         self._patience = patience
         self._until = until
+        self._writes_until = writes_until
         self._listed: dict[str, ListedCheckTask] = {}
         self._listed_again: dict[str, ListedCheckTask] = {}
         self._items: dict[str, Item] = {}
         self._percents: dict[str, int] = {}
+        self._ages: dict[str, Age] = {}
         self._claims: dict[str, Item] = {}
+        self._foreign: list[ForeignAnswer] = []
 
     def find(self) -> Found:
         """List the tasks, and find out which run and since when.
@@ -75,24 +87,15 @@ class CheckSweep:
         listing = self._lists.tasks(self._sweep.project_id, self._inquiry.ask)
         self._listed = {task.task_id: task for task in listing.entries}
         self._read_items()
-        states = self._inquiry.each(self._state, listing.entries)
-        if states and all(state.finding.verdict is Verdict.UNFINISHED for state in states):
-            raise HuaweiUnavailable("CodeArts Check told the state of not one task")
-        # The versions are read after the states, so what another sweep has written meanwhile is contradicted as well.
-        self._read_items()
-        read = list(zip(listing.entries, states, strict=True))
-        self._refute_all(task.task_id for task, state in read if not _may_run(state))
-        may_run = [(task, state) for task, state in read if _may_run(state)]
-        if may_run:
-            # What was read to run may have begun after its `last_check_time` was listed, and even be another run than
-            # the one listed. If the list still says the same now, no run began or ended before that read.
-            self._list_again()
-        running = self._inquiry.each(self._running_task, may_run)
-        missed = sum(is_missed for _, is_missed in running)
+        looks = self._look_at(listing.entries)
+        missed = sum(look.is_missed for look in looks)
+        if looks and len(looks) == len(listing.entries) and not any(look.has_state for look in looks):
+            unread = "the state of not one task could be read from CodeArts Check"
+            raise self._foreign[0] if self._foreign else HuaweiUnavailable(unread)
         if missed and not self._until.remaining():
             raise HuaweiUnavailable(f"no time was left to find out since when {missed} checks run")
         return Found(
-            running=tuple(task for task, _ in running),
+            running=tuple(look.task for look in looks),
             listed=len(listing.entries) + listing.skipped,
             unreadable=listing.skipped,
             missed=missed,
@@ -106,30 +109,21 @@ class CheckSweep:
         `AwsUnavailable` if the table cannot, and `DeploymentFault`.
         """
         expires_at = self._patience.now() + self._valid_for
-        tasks = [self._listed[task.task_id] for task, _ in stale]
-        states = self._inquiry.each(self._state, tasks)
-        running = [
-            (task, state) for task, state in zip(tasks, states, strict=True) if state.finding.verdict is Verdict.RUNS
-        ]
-        if running:
-            self._list_again()
-            self._read_items()
-        looks = self._inquiry.each(self._running_task, running)
-        now = self._patience.now()
+        looks = self._look_at([self._listed[task.task_id] for task, _ in stale])
+        read = [look.task for look in looks if not look.is_missed]
         # The name of a task that is not listed again, or not in a way that can be read, may be one that is protected.
-        named = [task for task, _ in looks if task.task_id in self._listed_again]
+        named = [task for task in read if task.task_id in self._listed_again]
         protected = frozenset(task.task_id for task in named if is_protected(task, self._sweep.protect))
+        old = [
+            (task, task.age)
+            for task in named
+            if task.age is not None and self._is_stale(task.age) and task.task_id not in protected
+        ]
+        self._ages = {task.task_id: age for task, age in old}
         return Commands(
-            to_send=tuple(
-                stop_check(self._sweep, task, task.age, expires_at=expires_at)
-                for task in named
-                if task.task_id not in protected
-                and task.age is not None
-                and now - task.age.latest_start >= self._sweep.older_than
-            ),
-            missed=sum(state.finding.verdict is Verdict.UNFINISHED for state in states)
-            + sum(is_missed for _, is_missed in looks),
-            cut=len(looks) - len(named),
+            to_send=tuple(stop_check(self._sweep, task, age, expires_at=expires_at) for task, age in old),
+            missed=len(looks) - len(read),
+            cut=len(read) - len(named),
             protected=protected,
         )
 
@@ -157,17 +151,49 @@ class CheckSweep:
 
         self._all_of(put_back, [command.task_id for command in commands if command.task_id in self._claims])
 
-    def _claim(self, command: SweepCommand) -> bool | AwsUnavailable | DeploymentFault:
-        held = self._items.get(command.task_id)
-        if held is not None and held.is_claimed(self._patience.now()):
-            return False
-        sighting = None if held is None else held.evidence
-        claim = Item(self._new_version(), sighting, claimed_until=command.expires_at + LONGEST_STOP)
-        self._claims[command.task_id] = claim
+    def _claim(self, command: SweepCommand) -> bool | Exception:
+        task_id = command.task_id
         try:
-            return self._swap(command.task_id, held, claim)
-        except (AwsUnavailable, DeploymentFault) as error:
+            for _ in range(ROUNDS):
+                age, held = self._ages[task_id], self._items.get(task_id)
+                if held is not None and held.is_claimed(self._patience.now() - age.behind):
+                    return False
+                sighting = None if held is None else held.evidence
+                claim = Item(self._new_version(), sighting, claimed_until=command.expires_at + LONGEST_STOP)
+                self._claims[task_id] = claim  # it may be there though no answer comes
+                if self._swap(task_id, held, claim):
+                    return True
+                del self._claims[task_id]
+                again = self._age(self._listed[task_id])
+                if again is None or not self._is_stale(again):
+                    return False
+                self._ages[task_id] = again
+        except (AwsUnavailable, DeploymentFault, HuaweiUnavailable) as error:
             return error
+        return False
+
+    def _look_at(self, tasks: Sequence[ListedCheckTask]) -> list[_Look]:
+        """Find out which of these run or may run, and since when."""
+        states = list(zip(tasks, self._inquiry.each(self._state, tasks), strict=True))
+        # The versions are read after the states, so what another sweep has written meanwhile is contradicted as well.
+        self._read_items()
+        self._refute_all(task.task_id for task, state in states if not _may_run(state))
+        may_run = [(task, state) for task, state in states if _may_run(state)]
+        if may_run:
+            # What was read to run may have begun after its `last_check_time` was listed, and even be another run than
+            # the one listed. If the list still says the same now, no run began or ended before that read.
+            self._list_again()
+        looks = self._inquiry.each(self._look, may_run)
+        self._refute_by_jobs([look.task for look in looks if look.task.age and look.task.age.evidence == "job"])
+        return looks
+
+    def _refute_by_jobs(self, tasks: Sequence[RunningTask]) -> None:
+        """Take away the sightings of runs before those that began then, whichever sweep has made them by now."""
+        if tasks:
+            items = self._memory.of_project(self._sweep.project_id, deadline=self._writes_until)
+            later = [task.task_id for task in tasks if _is_refuted(items.get(task.task_id), task.age)]
+            self._items |= {task_id: items[task_id] for task_id in later}
+            self._refute_all(later)
 
     def _list_again(self) -> None:
         again = self._lists.tasks(self._sweep.project_id, self._inquiry.ask)
@@ -177,8 +203,10 @@ class CheckSweep:
         """Read what a task does; `UNFINISHED` if that cannot be found out of this one."""
         try:
             return self._progress(task.task_id)
-        except HuaweiUnavailable as error:
-            if not self._until.remaining():
+        except (HuaweiUnavailable, ForeignAnswer) as error:
+            if isinstance(error, ForeignAnswer):
+                self._foreign.append(error)
+            elif not self._until.remaining():
                 raise
             return Progress(Finding(Verdict.UNFINISHED, error_msg=str(error)), percent=None, moment=None)
 
@@ -195,42 +223,33 @@ class CheckSweep:
             self._percents[task_id] = progress.percent
         return progress
 
-    def _running_task(self, read: tuple[ListedCheckTask, Progress]) -> tuple[RunningTask, bool]:
-        """Return a task that was read to run, or that may, and whether CodeArts could not be asked about it."""
+    def _look(self, read: tuple[ListedCheckTask, Progress]) -> _Look:
         task, state = read
         newest = self._listed_again.get(task.task_id, task)
         # What could not be read may run: it counts as of unknown age, and is left alone.
-        age, is_missed = None, state.finding.verdict is Verdict.UNFINISHED
+        age, has_state = None, state.finding.verdict is not Verdict.UNFINISHED
+        is_missed = not has_state
         if state.finding.verdict is Verdict.RUNS:
             try:
                 age = self._age(task)
-            except HuaweiUnavailable:
+            except (HuaweiUnavailable, ForeignAnswer):
                 is_missed = True
-        return RunningTask(task.task_id, newest.task_name, age), is_missed
+        return _Look(RunningTask(task.task_id, newest.task_name, age), has_state, is_missed)
 
     def _age(self, task: ListedCheckTask) -> Age | None:
         started = self._lists.running_since(task.task_id, self._inquiry.ask)
-        age = None if started is None else self._age_by(started.at, started.moment, "job")
-        if age is None:
-            records = self._lists.records(self._sweep.project_id, task.task_id, self._inquiry.ask)
-            last_check = task.last_check_time
-            again = self._listed_again.get(task.task_id)
-            if not last_check or again is None or again.last_check_time != last_check:
-                self._refute(task.task_id)
-                return None
-            # A run that was cut short may leave a record without an end, and the list of records may not show what runs
-            # now: a record is this run's only if the task says that its latest check began then.
-            age = self._age_by(records.unended, records.moment, "check_record")
-            if age is None or age.running_since != read_huawei_time(last_check, region=self._region):
-                return self._age_by_sighting(task.task_id, f"{last_check} {records.mark}".rstrip())
-        item = self._items.get(task.task_id)
-        if item and item.evidence and age.latest_start > item.evidence.first_seen:
+        since = None if started is None else read_huawei_time(started.at, region=self._region)
+        if started is not None and since is not None:
+            return Age(since, "job", started.moment.behind)
+        mark = self._lists.mark_of_records(self._sweep.project_id, task.task_id, self._inquiry.ask)
+        again = self._listed_again.get(task.task_id)
+        if not task.last_check_time or again is None or again.last_check_time != task.last_check_time:
             self._refute(task.task_id)
-        return age
+            return None
+        return self._age_by_sighting(task.task_id, f"{task.last_check_time} {mark}".rstrip())
 
-    def _age_by(self, text: str | None, moment: Moment | None, evidence: str) -> Age | None:
-        since = read_huawei_time(text, region=self._region)
-        return None if since is None or moment is None else Age(since, evidence, moment.behind)
+    def _is_stale(self, age: Age) -> bool:
+        return self._patience.now() - age.latest_start >= self._sweep.older_than
 
     def _age_by_sighting(self, task_id: str, run: str) -> Age | None:
         """Look at a run whose start CodeArts does not tell, and note that it was seen; return its age if it was before.
@@ -238,6 +257,8 @@ class CheckSweep:
         The item must not change between the read of its version and the write: what another sweep writes meanwhile
         may come of a look that contradicts this one.
         """
+        if task_id not in self._percents:
+            return None  # its progress is not readable, so there is nothing to note
         for _ in range(ROUNDS):
             item = self._items.get(task_id)
             if item is None:
@@ -279,8 +300,8 @@ class CheckSweep:
 
     def _swap(self, task_id: str, held: Item | None, new: Item | None) -> bool:
         """Write an item; if another sweep was first, read what it wrote."""
-        is_written = self._memory.swap(self._sweep.project_id, task_id, held, new, deadline=self._until)
-        there = new if is_written else self._memory.read(self._sweep.project_id, task_id, deadline=self._until)
+        is_written = self._memory.swap(self._sweep.project_id, task_id, held, new, deadline=self._writes_until)
+        there = new if is_written else self._memory.read(self._sweep.project_id, task_id, deadline=self._writes_until)
         if there is None:
             self._items.pop(task_id, None)
         else:
@@ -288,7 +309,7 @@ class CheckSweep:
         return is_written
 
     def _read_items(self) -> None:
-        self._items = self._memory.of_project(self._sweep.project_id, deadline=self._until)
+        self._items = self._memory.of_project(self._sweep.project_id, deadline=self._writes_until)
 
     def _all_of[X](self, work: Callable[[X], None], items: Sequence[X]) -> None:
         """Do `work` for each item, and only then raise what one of them raised."""
@@ -302,6 +323,11 @@ class CheckSweep:
 
         if errors := [error for error in self._inquiry.each(tried, items) if error]:
             raise errors[0]
+
+
+def _is_refuted(item: Item | None, age: Age | None) -> bool:
+    """Return whether a run that began then is another than the one that was seen."""
+    return bool(item and item.evidence and age and age.latest_start > item.evidence.first_seen)
 
 
 def _may_run(state: Progress) -> bool:

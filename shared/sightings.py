@@ -202,10 +202,10 @@ class Sightings:
             attributes["claimed_until"] = {"S": item.claimed_until.isoformat()}
         if item.sighting is not None:
             attributes |= {
-                "last_check_time": {"S": item.sighting.run},
-                "first_seen": {"S": item.sighting.first_seen.isoformat()},
+                _named("last_check_time", item): {"S": item.sighting.run},
+                _named("first_seen", item): {"S": item.sighting.first_seen.isoformat()},
                 # `percent` itself is a word reserved by DynamoDB.
-                "percent_done": {"N": str(item.sighting.percent)},
+                _named("percent_done", item): {"N": str(item.sighting.percent)},
             }
         return attributes
 
@@ -235,6 +235,11 @@ class Sightings:
             raise DeploymentFault(f"SIGHTINGS_TABLE_NAME: {refusal}") from refusal
 
 
+def _named(attribute: str, item: Item) -> str:
+    """Return the name of an attribute: of a claimed sighting another, so that no version of this code ever uses it."""
+    return attribute if item.claimed_until is None else f"claimed_{attribute}"
+
+
 class _Changed(Exception):
     """The item has another version than the one that was read."""
 
@@ -248,8 +253,10 @@ def _read_item(attributes: Mapping[str, Any]) -> Item | None:
     until = None if versioned.claimed_until is None else _moment(versioned.claimed_until.S)
     if versioned.claimed_until and until is None:
         return None
+    prefix = "claimed_" if until else ""
+    seen = {name.removeprefix(prefix): value for name, value in attributes.items() if name.startswith(prefix)}
     try:
-        sighting = _Seen.model_validate(attributes).sighting()
+        sighting = _Seen.model_validate(seen).sighting()
     except ValidationError:
         sighting = None
     return Item(versioned.item_version.S, sighting, until)

@@ -109,10 +109,12 @@ class Sweeper:
         settings = self._settings
         sweep = read_sweep(event, project_id=settings.project_id, instance_id=settings.instance_id)
         now = self._patience.now()
-        until = deadline.less(min(LONGEST_SENDING, SENDING_SHARE * deadline.remaining()))
+        # A quarter for each step (claim, send, report, put back), so that one that hangs leaves the others their time.
+        kept = min(LONGEST_SENDING, SENDING_SHARE * deadline.remaining())
+        until = deadline.less(kept)
         pace = self._check_pace if isinstance(sweep, SweepCheckTasks) else self._batch_pace
         inquiry = Inquiry(pace=pace, patience=self._patience, deadline=until)
-        kind, queue_url = self._kind_of(sweep, inquiry, until)
+        kind, queue_url = self._kind_of(sweep, inquiry, until, writes_until=deadline.less(0.75 * kept))
         try:
             found = kind.find()
             choice = choose_stale(found.running, now=now, older_than=sweep.older_than, protect=sweep.protect)
@@ -122,7 +124,7 @@ class Sweeper:
             self._telemetry.asked(calls=inquiry.calls, throttles=inquiry.throttles)
         self._telemetry.hide(made.to_send)
         claimed = kind.claim(made.to_send)
-        sending = self._send(queue_url, claimed.commands, deadline)
+        sending = self._send(queue_url, claimed.commands, deadline.less(0.5 * kept))
         self._telemetry.commands_sent(sending.sent)
         stale = [(task, age) for task, age in choice.stale if task.task_id not in made.protected]
         report = SweepReport(
@@ -138,17 +140,17 @@ class Sweeper:
             tasks=tuple(StaleTask.of(task, age) for task, age in stale[:TASKS_PER_REPORT]),
         )
         failures = [*claimed.failures, *sending.failures]
-        failures += self._publish(report, deadline)
+        failures += self._publish(report, deadline.less(0.25 * kept))
         failures += self._release(kind, made.to_send, sending, deadline)
         if made.missed:
             failures.append(
                 HuaweiUnavailable(f"of {made.missed} stale tasks it could not be found out what still runs")
             )
         if failures:
-            raise _summary(failures, sent=len(sending.sent), of=len(made.to_send))
+            raise _summary(failures, sending, of=len(made.to_send))
         return report.model_dump(mode="json")
 
-    def _kind_of(self, sweep: Sweep, inquiry: Inquiry, until: Deadline) -> tuple[Kind, str]:
+    def _kind_of(self, sweep: Sweep, inquiry: Inquiry, until: Deadline, *, writes_until: Deadline) -> tuple[Kind, str]:
         """Give what carries out the sweep, and the queue for its commands."""
         settings = self._settings
         valid_for = min(time_to_live(sweep), settings.time_to_live)
@@ -164,6 +166,7 @@ class Sweeper:
                     inquiry=inquiry,
                     patience=self._patience,
                     until=until,
+                    writes_until=writes_until,
                 )
                 return check_sweep, settings.stop_task_queue_url
             case SweepBatchTasks():
@@ -227,9 +230,11 @@ class _Sending(NamedTuple):
     failures: tuple[Exception, ...]
 
 
-def _summary(failures: Sequence[Exception], *, sent: int, of: int) -> Exception:
-    """Return the error that a sweep ends with: of the worst kind, with the words of all."""
-    words = "; ".join([f"{sent} of {of} commands were sent", *map(str, failures)])
+def _summary(failures: Sequence[Exception], sending: _Sending, *, of: int) -> Exception:
+    """Return the error that a sweep ends with: of the worst kind, with the words of all, each once."""
+    perhaps = f" ({len(sending.in_doubt)} more perhaps)" if sending.in_doubt else ""
+    said = f"{len(sending.sent)} of {of} commands were sent{perhaps}"
+    words = "; ".join(dict.fromkeys([said, *map(str, failures)]))
     if any(isinstance(failure, DeploymentFault) for failure in failures):
         return DeploymentFault(words)
     if all(isinstance(failure, HuaweiUnavailable) for failure in failures):

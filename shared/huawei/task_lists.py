@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from shared.commands import BatchTaskId, CheckTaskId, DeviceId, ProjectId
-from shared.errors import DeploymentFault, HuaweiUnavailable, SweepRejected
+from shared.errors import DeploymentFault, ForeignAnswer, HuaweiUnavailable, SweepRejected
 from shared.findings import Finding, Verdict
 from shared.http import NoAnswer
 from shared.huawei.client import NoSuchApi, unanswered
@@ -126,21 +126,6 @@ class ListedBatchTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
-    """What the records of a task's checks say.
-
-    `unended`: when the latest check began, as Huawei wrote it, if its record has no end. An older record without an end
-    was left behind, and says nothing of what runs now; and `None` too if there may be later records than those that one
-    page holds. `mark`: a short text that is another once a record was added, taken away or ended; `""` without records.
-    `moment`: when they were read, `None` if the answer does not say.
-    """
-
-    unended: str | None
-    mark: str
-    moment: Moment | None
-
-
-@dataclass(frozen=True, slots=True)
 class Listing[T]:
     """A list read to its end, each entry once.
 
@@ -232,14 +217,16 @@ class CheckTaskLists:
         at = _latest_start(jobs)
         return None if at is None else Started(at, max(moments, key=_behind))
 
-    def records(self, project_id: str, task_id: str, ask: Ask) -> Records:
-        """Read the records of a task's checks. Where they are refused, or no list, they are `None` and `""`.
+    def mark_of_records(self, project_id: str, task_id: str, ask: Ask) -> str:
+        """Return a short text that is another once a record of the task's checks was added, taken away or ended.
 
-        Raises `HuaweiUnavailable`, `DeploymentFault`; ValueError for what is no project id.
+        Without records it is `""`, and where they are refused, or no list. A record without an end says nothing of what
+        runs: a check that was cut short may have left it. Raises `HuaweiUnavailable`, `DeploymentFault`; ValueError for
+        what is no project id.
         """
         _PROJECT_ID.validate_python(project_id)
-        records = ask(partial(self._records, project_id, task_id))
-        return Records(None, "", moment=None) if isinstance(records, Finding) else records
+        mark = ask(partial(self._mark_of_records, project_id, task_id))
+        return "" if isinstance(mark, Finding) else mark
 
     def progress(self, task_id: str, ask: Ask) -> Progress:
         """Read what the latest run of a task does. Raises `HuaweiUnavailable`, `DeploymentFault`."""
@@ -288,17 +275,15 @@ class CheckTaskLists:
         jobs = _jobs_in(answer.json)
         return None if jobs is None else _Page(tuple(jobs), len(jobs), None, answer.moment)
 
-    def _records(self, project_id: str, task_id: str, deadline: Deadline) -> Records | Finding:
+    def _mark_of_records(self, project_id: str, task_id: str, deadline: Deadline) -> str | Finding:
         query = {"offset": 0, "limit": RECORDS_PER_PAGE}
         path = f"/v2/{project_id}/tasks/{task_id}/checkrecord"
         try:
             reply = self._client.request("GET", path, deadline=deadline, query=query)
         except NoSuchApi:
-            return Records(None, "", moment=None)
+            return ""
         answer = _answered(reply, None)
-        if isinstance(answer, Finding):
-            return answer
-        return Records(_latest_unended(answer.json), _mark_of(answer.json), answer.moment)
+        return answer if isinstance(answer, Finding) else _mark_of(answer.json)
 
 
 class BatchTaskLists:
@@ -329,7 +314,8 @@ class BatchTaskLists:
         """Name the targets of a task that are Processing, Waitting or FailWaitRetry; none if the task is gone.
 
         Each that runs while the lists are read, and moves at most once from one of these states to another, is named.
-        Raises `DeploymentFault`, and `HuaweiUnavailable` if a list has no end.
+        Raises `DeploymentFault` (`ForeignAnswer` if only this task is concerned), and `HuaweiUnavailable` if a list has
+        no end.
         """
         what = f"the running targets of task {task.task_id}"
         targets: dict[str, None] = {}
@@ -341,7 +327,7 @@ class BatchTaskLists:
             if isinstance(rows, Finding):
                 if rows.verdict is Verdict.NOT_FOUND:
                     return RunningTargets((), 0, task_name=None)
-                raise _not_listed(rows, what)
+                raise ForeignAnswer(str(_not_listed(rows, what)))
             name = rows.task_name
             for row in rows.rows:
                 detail = _read_as(_Detail, row)
@@ -565,7 +551,7 @@ def _answered(reply: Reply | NoAnswer, endpoint: str | None) -> Reply | Finding:
     code = reply.error_code or ""
     is_services_own = code.startswith(("CC.", "IOTDA."))
     if endpoint is not None and (not code or (reply.status == HTTPStatus.NOT_FOUND and not is_services_own)):
-        raise DeploymentFault(f"{endpoint} answered {reply.status} without an error of the service; is it its address?")
+        raise ForeignAnswer(f"{endpoint} answered {reply.status} without an error of the service; is it its address?")
     is_unknown = code.startswith(_UNKNOWN_PROJECT) or reply.status == HTTPStatus.NOT_FOUND
     return reply.finding(Verdict.NOT_FOUND if is_unknown else Verdict.REFUSED)
 
@@ -629,20 +615,6 @@ def _mark_of(answer: object) -> str:
             )
             return hashlib.sha256(repr((times, others.get("total"))).encode(errors="replace")).hexdigest()[:16]
     return ""
-
-
-def _latest_unended(answer: object) -> str | None:
-    match answer:
-        case {"data": list(records), **others} if all(isinstance(record, dict) for record in records):
-            times = [record.get("check_time") for record in records]
-        case _:
-            return None
-    latest = _latest(times)
-    is_whole = len(records) < RECORDS_PER_PAGE and len(records) >= (_count(others.get("total")) or 0)
-    if latest is None or not (is_whole or (times == sorted(times, reverse=True) and times[0] != times[-1])):
-        return None
-    ended = [record["check_time"] for record in records if record.get("check_end_time") not in (None, "")]
-    return None if latest in ended else latest
 
 
 def _latest(times: Sequence[Any]) -> str | None:

@@ -223,7 +223,7 @@ CASES = [
     ),
     Case(
         "a list of a check's records",
-        lambda ours: ours.check_lists.records(CHECK_PROJECT, CHECK_TASK, ask),
+        lambda ours: ours.check_lists.mark_of_records(CHECK_PROJECT, CHECK_TASK, ask),
         lambda _, check: check.check_record(CheckRecordRequest(CHECK_PROJECT, CHECK_TASK, offset=0, limit=1000)),
     ),
     Case(

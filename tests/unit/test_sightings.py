@@ -140,6 +140,14 @@ def test_a_claim_ends_when_the_stop_has_expired() -> None:
     assert not SIGHTED.is_claimed(SEEN)
 
 
+def test_a_claimed_sighting_is_none_for_the_version_of_this_code_that_knew_no_claims(
+    sightings: Sightings, tables: Tables
+) -> None:
+    put(sightings, CLAIMED)
+    (written,) = tables.client.scan(TableName="sightings")["Items"]
+    assert not {"last_check_time", "first_seen", "percent_done"} & written.keys()
+
+
 @pytest.mark.parametrize("item", ITEMS)
 def test_an_item_says_when_it_may_go(sightings: Sightings, tables: Tables, item: Item) -> None:
     put(sightings, item)

@@ -149,12 +149,9 @@ def test_without_a_table_a_run_whose_start_is_not_told_is_never_stale() -> None:
         world.pass_by(days=1)
 
 
-@pytest.mark.parametrize(
-    ("choices", "evidence"), [({"check_jobs": "listed"}, "job"), ({"check_records_show_running": True}, "check_record")]
-)
 @pytest.mark.parametrize("form", ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S"])
-def test_a_start_that_is_told_needs_no_sighting(choices: dict[str, Any], evidence: str, form: str) -> None:
-    world = World(**choices)
+def test_a_start_that_is_told_needs_no_sighting(form: str) -> None:
+    world = World(check_jobs="listed")
     since = world.clock.now() - timedelta(hours=2)
     young = world.clock.now() - timedelta(hours=1)
     world.cloud.add(
@@ -164,7 +161,7 @@ def test_a_start_that_is_told_needs_no_sighting(choices: dict[str, Any], evidenc
         ),
     )
     report = world.sweep(CHECKS, **STOP)
-    assert [(task["task_id"], task["evidence"]) for task in report["tasks"]] == [("old", evidence)]
+    assert [(task["task_id"], task["evidence"]) for task in report["tasks"]] == [("old", "job")]
     assert [command["task_id"] for command in world.sent(TASK_QUEUE)] == ["old"]
     assert world.sent(TASK_QUEUE)[0]["command_id"] == f"sweep:old:{since:%Y%m%dT%H%M%SZ}"
     assert world.memory.seen == {}
@@ -202,10 +199,15 @@ def test_a_run_that_takes_the_place_of_another_while_the_sweep_reads_is_not_as_o
     }  # fmt: skip
 
 
-def test_the_jobs_are_better_evidence_than_the_records() -> None:
-    world = World(check_jobs="listed", check_records_show_running=True)
-    world.cloud.add(CheckTask(task_id="t-1", running_since=world.ago(hours=3)))
-    assert world.sweep(CHECKS)["tasks"][0]["evidence"] == "job"
+def test_the_jobs_are_better_evidence_than_a_sighting() -> None:
+    world = World(check_jobs="listed")
+    world.cloud.add(CheckTask(task_id="t-1", last_check_time=COUNTED))
+    world.sweep(CHECKS)
+    world.pass_by(hours=3)
+    began = world.ago(hours=2.5)
+    world.cloud.add(CheckTask(task_id="t-1", last_check_time=COUNTED, running_since=began))
+    (task,) = world.sweep(CHECKS)["tasks"]
+    assert (task["evidence"], task["running_since"]) == ("job", f"{began[:-1]}.000Z")
 
 
 def test_a_list_of_jobs_that_does_not_exist_is_asked_for_once() -> None:
@@ -479,7 +481,6 @@ def test_a_command_of_a_sweep_is_never_valid_for_longer_than_any_other(asked: di
 
 TOLD_BY: dict[str, dict[str, Any]] = {
     "job": {"check_jobs": "listed"},
-    "check_record": {"check_records_show_running": True},
     "sighting": {},
 }
 
@@ -834,7 +835,7 @@ def test_no_run_is_ever_stopped_before_it_is_old_enough(
                 sent_at |= dict.fromkeys(stopped, world.clock.now())
                 for task_id in stopped:
                     assert world.clock.now() - runs.began[task_id] >= timedelta(hours=2)
-                if told.get("check_jobs") or (told and last_check == "told"):
+                if told.get("check_jobs"):
                     old = {
                         each
                         for each, at in runs.began.items()

@@ -31,7 +31,6 @@ from shared.huawei.task_lists import (
     CheckTaskLists,
     ListedBatchTask,
     ListedCheckTask,
-    Records,
     Started,
 )
 from shared.planning import BatchTask
@@ -326,7 +325,7 @@ def test_what_is_no_project_is_never_asked_for(project_id: Any) -> None:
     with pytest.raises(ValueError, match="validation error"):
         lists.tasks(project_id, ask)
     with pytest.raises(ValueError, match="validation error"):
-        lists.records(project_id, "t-0", ask)
+        lists.mark_of_records(project_id, "t-0", ask)
     assert http.sent == []
 
 
@@ -529,23 +528,16 @@ def test_refused_credentials_are_no_answer_on_jobs(answer: Response) -> None:
         running_since(answer)
 
 
-# Since when a check runs, by its records.
+# What the records of a check say.
 
 
 def record(check_time: Any, end: Any = None) -> dict[str, Any]:
     return {"check_time": check_time, "check_end_time": end, "issue_counts": {"critical": 0}}
 
 
-def times(count: int) -> list[str]:
-    return [
-        f"2026-11-{1 + number // 86400:02}T{number // 3600:02}:{number // 60 % 60:02}:{number % 60:02}Z"
-        for number in range(count)
-    ]
-
-
-def records(*answers: Response | Exception) -> Records:
+def mark(*answers: Response | Exception) -> str:
     http = FakeHttp(*answers)
-    found = CheckTaskLists(client_over(http)).records(PROJECT, "t-0", ask)
+    found = CheckTaskLists(client_over(http)).mark_of_records(PROJECT, "t-0", ask)
     assert {sent.url.partition("?")[0] for sent in http.sent} == {
         f"https://huawei.example/v2/{PROJECT}/tasks/t-0/checkrecord"
     }
@@ -553,62 +545,15 @@ def records(*answers: Response | Exception) -> Records:
     return found
 
 
-@pytest.mark.parametrize(
-    ("body", "since"),
-    [
-        ({"data": [record(EARLY)], "total": 1}, EARLY),
-        ({"data": [record(EARLY, "")]}, EARLY),
-        ({"data": [{"check_time": EARLY}]}, EARLY),
-        ({"data": [record("2026-11-23 06:00:00"), record("2026-11-23 05:00:00", "2026-11-23 05:10:00")]},
-         "2026-11-23 06:00:00"),
-        ({"data": [record(EARLY, LATE), record(LATE)]}, LATE),
-        ({"data": [record(EARLY), record(LATE)]}, LATE),
-        ({"data": [record(LATE), record(EARLY, LATE)], "total": 2_000}, LATE),
-        ({"data": [record(each) for each in reversed(times(1_000))], "total": 1_000}, times(1_000)[-1]),
-    ],
-)  # fmt: skip
-def test_a_run_began_with_the_latest_record_if_that_has_no_end(body: Any, since: str) -> None:
-    assert records(response(body)).unended == since
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        None,
-        [],
-        {},
-        {"data": None},
-        {"data": [], "total": 0},
-        {"data": "x"},
-        {"data": [record(EARLY), "x"]},
-        {"data": [record(EARLY, LATE)]},
-        # The latest has ended, so the one without an end was left behind.
-        {"data": [record(EARLY), record(LATE, LATE)]},
-        {"data": [record(EARLY), record(EARLY, LATE)]},
-        # A later one may be on another page.
-        {"data": [record(EARLY), record(LATE)], "total": 3},
-        {"data": [record(LATE)], "total": 2},
-        {"data": [record(each) for each in times(1_000)]},
-        # Which is the latest cannot be told.
-        {"data": [record(EARLY), record(None, LATE)]},
-        {"data": [record(EARLY), record("2026-11-23 08:00:00", LATE)]},
-        {"data": [record(1763880941000)]},
-        {"data": [record(EARLY, 0)]},
-    ],
-)
-def test_records_that_could_be_read_in_two_ways_tell_nothing(body: Any) -> None:
-    assert records(response(body)).unended is None
-
-
 @pytest.mark.parametrize("answer", [error("CC.00050014", 400), error("CC.00050010", 403), response(b"<html>", 404)])
-def test_a_refusal_to_list_records_tells_nothing(answer: Response) -> None:
-    assert records(answer) == Records(None, "", moment=None)
+def test_a_refusal_to_list_records_is_no_mark(answer: Response) -> None:
+    assert mark(answer) == ""
 
 
 def test_a_passing_fault_is_no_answer_on_records() -> None:
-    assert records(error("CC.00050004", 200), response({"data": [record(EARLY)]})).unended == EARLY
+    assert mark(error("CC.00050004", 200), response(RECORDED)) == mark(response(RECORDED)) != ""
     with pytest.raises(HuaweiUnavailable):
-        records(error("CC.00050004", 200))
+        mark(error("CC.00050004", 200))
 
 
 RECORDED = {"data": [record(EARLY, LATE), record(LATE)], "total": 2}
@@ -628,17 +573,17 @@ RECORDED = {"data": [record(EARLY, LATE), record(LATE)], "total": 2}
     ],
 )
 def test_the_mark_of_the_records_is_another_when_anything_was_begun_or_ended(body: Any) -> None:
-    assert records(response(body)).mark != records(response(RECORDED)).mark != ""
+    assert mark(response(body)) != mark(response(RECORDED)) != ""
 
 
 def test_the_mark_of_the_records_stays_while_nothing_is_begun_or_ended() -> None:
     same = {"data": [record(LATE) | {"issue_counts": {"critical": 7}}, record(EARLY, LATE)], "total": 2}
-    assert records(response(same)).mark == records(response(RECORDED)).mark
+    assert mark(response(same)) == mark(response(RECORDED))
 
 
 @pytest.mark.parametrize("body", [{}, {"data": []}, {"data": [], "total": 0}, {"data": None}, [], None])
 def test_without_records_there_is_no_mark(body: Any) -> None:
-    assert records(response(body)).mark == ""
+    assert mark(response(body)) == ""
 
 
 # How far a check has come.
@@ -689,14 +634,12 @@ def test_faults_in_reading_the_progress_are_those_of_every_question() -> None:
         percent(error("APIGW.0301", 401))
 
 
-@pytest.mark.parametrize("times_of", ["jobs", "records"])
-def test_the_stand_in_tells_since_when_a_check_runs(times_of: str) -> None:
+def test_the_stand_in_tells_since_when_a_check_runs() -> None:
     task = CloudCheckTask(task_id="t-0", running_since=EARLY)
-    settings = {"check_jobs": "listed"} if times_of == "jobs" else {"check_records_show_running": True}
-    _, client = cloud_with(check_tasks=[task], settings=settings)
-    lists = CheckTaskLists(client)
-    started, unended = lists.running_since("t-0", ask), lists.records(CHECK_PROJECT_ID, "t-0", ask).unended
-    assert (started and started.at, unended) == ((EARLY, None) if times_of == "jobs" else (None, EARLY))
+    _, client = cloud_with(check_tasks=[task], settings={"check_jobs": "listed"})
+    started = CheckTaskLists(client).running_since("t-0", ask)
+    assert started is not None
+    assert started.at == EARLY
 
 
 # Batch tasks.
