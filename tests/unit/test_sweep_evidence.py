@@ -115,6 +115,15 @@ def test_what_the_last_look_reads_as_ended_is_not_taken_for_the_run_that_begins_
     young_ever_after(world)
 
 
+def test_what_is_read_to_have_ended_is_removed_before_the_next_task_is_read() -> None:
+    world = seen("t-1", "t-2")
+    world.cloud.set_check_status("t-1", "stopped")
+    left: list[list[str]] = []
+    on_request(world, Nth(1, "/t-2/progress"), lambda: left.append(list(world.memory.seen)))
+    world.sweep(CHECKS)
+    assert left == [["t-2"]]
+
+
 def test_what_the_last_look_finds_deleted_is_not_taken_for_a_task_that_is_made_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -116,7 +116,8 @@ def test_a_run_that_goes_on_grows_older(ratios: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "ratios", [("50%", "49%"), ("1%", "0%"), ("100%", "99%"), ("50%", "?"), ("?", "?"), ("?", "50%")]
+    "ratios",
+    [("50%", "49%"), ("1%", "0%"), ("100%", "99%"), ("50%", "?"), ("?", "?"), ("?", "50%"), ("50%", "?", "60%")],
 )
 def test_a_run_that_goes_back_is_another_run_and_one_whose_progress_is_not_told_may_be(ratios: tuple[str, ...]) -> None:
     world = World()
