@@ -599,6 +599,15 @@ def test_a_sweep_that_has_no_time_says_so_in_time() -> None:
     assert world.aws.queues == {}
 
 
+def test_a_sweep_that_has_no_time_to_find_out_the_ages_says_so() -> None:
+    world = World(check_jobs="listed", latency_seconds=1.0)
+    world.cloud.add(*(CheckTask(task_id=f"t-{n}", running_since=world.ago(hours=1)) for n in range(20)))
+    with pytest.raises(HuaweiUnavailable, match="no time was left to find out since when"):
+        world.sweep(CHECKS, seconds=40, **STOP)
+    assert world.clock.seconds < 40
+    assert world.aws.events == []
+
+
 def test_if_the_state_of_no_check_is_told_the_sweep_fails() -> None:
     world = World()
     world.cloud.add(*(CheckTask(task_id=f"t-{n}") for n in range(3)))
