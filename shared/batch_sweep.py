@@ -13,7 +13,7 @@ from shared.sweeps import Claimed, Commands, SweepBatchTasks, SweepCommand, stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from shared.deadline import Deadline
     from shared.huawei.task_lists import BatchTaskLists, ListedBatchTask, RunningTargets
@@ -70,27 +70,28 @@ class BatchSweep:
         """
         aged = list(stale)
         foreign: list[ForeignAnswer] = []
-        expires_at = self._patience.now() + self._valid_for
-        looks = self._inquiry.each(partial(self._running_targets, foreign), [task for task, _ in aged])
-        if foreign and len(foreign) == len(aged):
-            raise foreign[0]
+        looks = self._inquiry.each(partial(self._look, foreign), [task for task, _ in aged])
+        now = self._patience.now()
         running = [
-            (replace(task, task_name=look.task_name), age, look)
-            for (task, age), look in zip(aged, looks, strict=True)
-            if look is not None and (look.targets or look.skipped)
+            (replace(task, task_name=targets.task_name), age, targets, at + self._valid_for)
+            for (task, age), (at, targets) in zip(aged, looks, strict=True)
+            # A command that comes too late as it is would stop nothing.
+            if targets is not None and (targets.targets or targets.skipped) and now < at + self._valid_for
         ]
-        protected = frozenset(task.task_id for task, _, _ in running if is_protected(task, self._sweep.protect))
+        ended = sum(targets is not None and not (targets.targets or targets.skipped) for _, targets in looks)
+        protected = frozenset(task.task_id for task, *_ in running if is_protected(task, self._sweep.protect))
         return Commands(
             to_send=tuple(
                 command
-                for task, age, look in running
+                for task, age, targets, expires_at in running
                 # A name that cannot be read may be one that is protected.
                 if task.task_name is not None and task.task_id not in protected
-                for command in stop_running_targets(self._sweep, task, age, look.targets, expires_at=expires_at)
+                for command in stop_running_targets(self._sweep, task, age, targets.targets, expires_at=expires_at)
             ),
-            missed=looks.count(None),
-            cut=sum(look.skipped > 0 or look.task_name is None for _, _, look in running),
+            missed=len(aged) - len(running) - ended,
+            cut=sum(targets.skipped > 0 or task.task_name is None for task, _, targets, _ in running),
             protected=protected,
+            fault=foreign[0] if foreign and len(foreign) == len(aged) else None,
         )
 
     def claim(self, commands: Sequence[SweepCommand]) -> Claimed:
@@ -100,15 +101,17 @@ class BatchSweep:
     def release(self, commands: Iterable[SweepCommand], *, deadline: Deadline) -> None:
         """Nothing is kept of these."""
 
-    def _running_targets(self, foreign: list[ForeignAnswer], task: RunningTask) -> RunningTargets | None:
+    def _look(self, foreign: list[ForeignAnswer], task: RunningTask) -> tuple[datetime, RunningTargets | None]:
+        """Return when a task was looked at, and what of it runs; `None` if that could not be found out."""
         where = BatchTask(self._sweep.project_id, self._sweep.instance_id, task.task_id)
+        at = self._patience.now()
         try:
-            return self._lists.running_targets(where, self._inquiry.ask)
+            return at, self._lists.running_targets(where, self._inquiry.ask)
         except HuaweiUnavailable:
-            return None
+            return at, None
         except ForeignAnswer as answer:
             foreign.append(answer)
-            return None
+            return at, None
 
     def _age(self, task: ListedBatchTask) -> Age | None:
         """Return the age by the later of creation and schedule; a task that is scheduled for later has not begun."""

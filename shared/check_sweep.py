@@ -22,6 +22,7 @@ from shared.sweeps import Claimed, Commands, SweepCheckTasks, SweepCommand, stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
     from shared.deadline import Deadline
     from shared.huawei.task_lists import CheckTaskLists, ListedCheckTask
@@ -37,10 +38,11 @@ LONGEST_STOP: Final = timedelta(minutes=1)
 
 
 class _Look(NamedTuple):
-    """A task that runs or may run. `has_state`: whether that could be read. `is_missed`: whether anything could not."""
+    """A task that runs or may run, as it was from `at` on. `is_missed`: whether anything about it could not be read."""
 
     task: RunningTask
-    has_state: bool
+    at: datetime
+    state: Verdict
     is_missed: bool
 
 
@@ -70,6 +72,7 @@ class CheckSweep:
         self._inquiry = inquiry
         self._patience = patience
         self._until = until
+        self._states_until = until
         self._writes_until = writes_until
         self._listed: dict[str, ListedCheckTask] = {}
         self._listed_again: dict[str, ListedCheckTask] = {}
@@ -89,7 +92,8 @@ class CheckSweep:
         self._read_items()
         looks = self._look_at(listing.entries)
         missed = sum(look.is_missed for look in looks)
-        if looks and len(looks) == len(listing.entries) and not any(look.has_state for look in looks):
+        unread_states = sum(look.state is Verdict.UNFINISHED for look in looks)
+        if unread_states and unread_states == len(listing.entries):
             unread = "the state of not one task could be read from CodeArts Check"
             raise self._foreign[0] if self._foreign else HuaweiUnavailable(unread)
         if missed and not self._until.remaining():
@@ -108,9 +112,15 @@ class CheckSweep:
         name may have become one that a pattern protects. Raises `HuaweiUnavailable` if the list cannot be read again,
         `AwsUnavailable` if the table cannot, and `DeploymentFault`.
         """
-        expires_at = self._patience.now() + self._valid_for
+        self._foreign = []
+        # The state is one of three or four questions about each, and what was asked of many in vain is sent for nobody.
+        self._states_until = self._until.less(0.75 * self._until.remaining())
         looks = self._look_at([self._listed[task.task_id] for task, _ in stale])
-        read = [look.task for look in looks if not look.is_missed]
+        now = self._patience.now()
+        # A command that comes too late as it is would stop nothing, and its claim would cost the evidence.
+        expires_at = {look.task.task_id: look.at + self._valid_for for look in looks}
+        read = [look.task for look in looks if not look.is_missed and now < expires_at[look.task.task_id]]
+        refused = sum(look.state is Verdict.REFUSED for look in looks)
         # The name of a task that is not listed again, or not in a way that can be read, may be one that is protected.
         named = [task for task in read if task.task_id in self._listed_again]
         protected = frozenset(task.task_id for task in named if is_protected(task, self._sweep.protect))
@@ -121,10 +131,11 @@ class CheckSweep:
         ]
         self._ages = {task.task_id: age for task, age in old}
         return Commands(
-            to_send=tuple(stop_check(self._sweep, task, age, expires_at=expires_at) for task, age in old),
-            missed=len(looks) - len(read),
-            cut=len(read) - len(named),
+            to_send=tuple(stop_check(self._sweep, task, age, expires_at=expires_at[task.task_id]) for task, age in old),
+            missed=len(looks) - len(read) - refused,
+            cut=len(read) - len(named) + refused,
             protected=protected,
+            fault=self._foreign[0] if self._foreign and len(self._foreign) == len(looks) else None,
         )
 
     def claim(self, commands: Sequence[SweepCommand]) -> Claimed:
@@ -152,28 +163,37 @@ class CheckSweep:
         self._all_of(put_back, [command.task_id for command in commands if command.task_id in self._claims])
 
     def _claim(self, command: SweepCommand) -> bool | Exception:
-        task_id = command.task_id
         try:
-            for _ in range(ROUNDS):
-                age, held = self._ages[task_id], self._items.get(task_id)
-                if held is not None and held.is_claimed(self._patience.now() - age.behind):
-                    return False
-                sighting = None if held is None else held.evidence
-                claim = Item(self._new_version(), sighting, claimed_until=command.expires_at + LONGEST_STOP)
-                self._claims[task_id] = claim  # it may be there though no answer comes
-                if self._swap(task_id, held, claim):
-                    return True
+            return self._is_claimed(command)
+        except ForeignAnswer as error:
+            return HuaweiUnavailable(str(error))  # it concerns this task alone
+        except (AwsUnavailable, DeploymentFault, HuaweiUnavailable) as error:
+            return error
+
+    def _is_claimed(self, command: SweepCommand) -> bool:
+        """Claim an item; if another sweep has written it since the look, look again. Return whether it is claimed."""
+        task_id = command.task_id
+        for _ in range(ROUNDS):
+            held, now = self._items.get(task_id), self._patience.now()
+            if held is not None and held.is_claimed(now - self._ages[task_id].behind):
+                return False
+            if task_id in self._claims:  # refused, and what another sweep has written is no claim
                 del self._claims[task_id]
                 again = self._age(self._listed[task_id])
                 if again is None or not self._is_stale(again):
                     return False
-                self._ages[task_id] = again
-        except (AwsUnavailable, DeploymentFault, HuaweiUnavailable) as error:
-            return error
+                self._ages[task_id], held = again, self._items.get(task_id)
+            sighting = None if held is None else held.evidence
+            claim = Item(self._new_version(), sighting, claimed_until=command.expires_at + LONGEST_STOP)
+            self._claims[task_id] = claim  # it may be there though no answer comes
+            if self._swap(task_id, held, claim):
+                return True
         return False
 
     def _look_at(self, tasks: Sequence[ListedCheckTask]) -> list[_Look]:
         """Find out which of these run or may run, and since when."""
+        if not tasks:
+            return []
         states = list(zip(tasks, self._inquiry.each(self._state, tasks), strict=True))
         # The versions are read after the states, so what another sweep has written meanwhile is contradicted as well.
         self._read_items()
@@ -201,14 +221,16 @@ class CheckSweep:
 
     def _state(self, task: ListedCheckTask) -> Progress:
         """Read what a task does; `UNFINISHED` if that cannot be found out of this one."""
+        error: Exception = HuaweiUnavailable("no time left to ask")
         try:
-            return self._progress(task.task_id)
-        except (HuaweiUnavailable, ForeignAnswer) as error:
-            if isinstance(error, ForeignAnswer):
-                self._foreign.append(error)
-            elif not self._until.remaining():
-                raise
-            return Progress(Finding(Verdict.UNFINISHED, error_msg=str(error)), percent=None, moment=None)
+            if self._states_until.remaining():
+                return self._progress(task.task_id)
+        except ForeignAnswer as foreign:
+            self._foreign.append(foreign)
+            error = foreign
+        except HuaweiUnavailable as unanswered:
+            error = unanswered
+        return Progress(Finding(Verdict.UNFINISHED, error_msg=str(error)), percent=None, moment=None)
 
     def _progress(self, task_id: str) -> Progress:
         """Read what a task does, and take its sighting away if that shows that the run seen then is over."""
@@ -216,7 +238,7 @@ class CheckSweep:
         if _may_run(progress) and progress.finding.verdict is not Verdict.RUNS:
             return progress  # it says nothing
         item = self._items.get(task_id)
-        farthest = max(self._percents.pop(task_id, 0), item.evidence.percent if item and item.evidence else 0)
+        farthest = max(self._percents.pop(task_id, 0), item.sighting.percent if item and item.sighting else 0)
         if progress.percent is None or progress.percent < farthest:
             self._refute(task_id)
         if progress.percent is not None:
@@ -227,14 +249,22 @@ class CheckSweep:
         task, state = read
         newest = self._listed_again.get(task.task_id, task)
         # What could not be read may run: it counts as of unknown age, and is left alone.
-        age, has_state = None, state.finding.verdict is not Verdict.UNFINISHED
-        is_missed = not has_state
+        age, is_missed = None, state.finding.verdict is not Verdict.RUNS
+        at = self._patience.now()
         if state.finding.verdict is Verdict.RUNS:
             try:
                 age = self._age(task)
             except (HuaweiUnavailable, ForeignAnswer):
                 is_missed = True
-        return _Look(RunningTask(task.task_id, newest.task_name, age), has_state, is_missed)
+            if age is None or age.evidence != "sighting":
+                self._move_on(task.task_id)
+        return _Look(RunningTask(task.task_id, newest.task_name, age), at, state.finding.verdict, is_missed)
+
+    def _move_on(self, task_id: str) -> None:
+        """Note how far a run has come of which no age by a sighting was found; if another sweep was first, it did."""
+        item, percent = self._items.get(task_id), self._percents.get(task_id)
+        if item and item.evidence and percent is not None and percent > item.evidence.percent:
+            self._swap(task_id, item, Item(self._new_version(), replace(item.evidence, percent=percent)))
 
     def _age(self, task: ListedCheckTask) -> Age | None:
         started = self._lists.running_since(task.task_id, self._inquiry.ask)
@@ -327,7 +357,7 @@ class CheckSweep:
 
 def _is_refuted(item: Item | None, age: Age | None) -> bool:
     """Return whether a run that began then is another than the one that was seen."""
-    return bool(item and item.evidence and age and age.latest_start > item.evidence.first_seen)
+    return bool(item and item.sighting and age and age.latest_start > item.sighting.first_seen)
 
 
 def _may_run(state: Progress) -> bool:

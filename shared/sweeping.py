@@ -13,7 +13,7 @@ from shared.batch_sweep import BatchSweep
 from shared.check_sweep import CheckSweep
 from shared.errors import DeploymentFault, HuaweiUnavailable, PublishingFailed
 from shared.inquiry import Inquiry
-from shared.outcomes import SOURCE
+from shared.outcomes import SOURCE, shorten
 from shared.staleness import choose_stale
 from shared.sweeps import (
     DETAIL_TYPE,
@@ -46,6 +46,10 @@ SENDING_SHARE: Final = 0.1
 
 LONGEST_SENDING: Final = 60.0
 """Seconds that are enough for it."""
+
+
+LONGEST_ERROR: Final = 4_000
+"""Characters of the error of a sweep."""
 
 
 class Kind(Protocol):
@@ -143,9 +147,8 @@ class Sweeper:
         failures += self._publish(report, deadline.less(0.25 * kept))
         failures += self._release(kind, made.to_send, sending, deadline)
         if made.missed:
-            failures.append(
-                HuaweiUnavailable(f"of {made.missed} stale tasks it could not be found out what still runs")
-            )
+            unread = f"of {made.missed} stale tasks it could not be found out what still runs"
+            failures.append(made.fault or HuaweiUnavailable(unread))
         if failures:
             raise _summary(failures, sending, of=len(made.to_send))
         return report.model_dump(mode="json")
@@ -234,7 +237,7 @@ def _summary(failures: Sequence[Exception], sending: _Sending, *, of: int) -> Ex
     """Return the error that a sweep ends with: of the worst kind, with the words of all, each once."""
     perhaps = f" ({len(sending.in_doubt)} more perhaps)" if sending.in_doubt else ""
     said = f"{len(sending.sent)} of {of} commands were sent{perhaps}"
-    words = "; ".join(dict.fromkeys([said, *map(str, failures)]))
+    words = shorten("; ".join(dict.fromkeys([said, *map(str, failures)])), LONGEST_ERROR)
     if any(isinstance(failure, DeploymentFault) for failure in failures):
         return DeploymentFault(words)
     if all(isinstance(failure, HuaweiUnavailable) for failure in failures):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from shared.errors import DeploymentFault
     from shared.staleness import Age, RunningTask
 
 DETAIL_TYPE: Final = "Sweep Completed"
@@ -163,13 +164,15 @@ class Commands:
 
     `missed`: of how many tasks it could not be found out what of them still runs. `cut`: of how many others there may
     be more to stop than is named here, since an entry of their lists, or their name, could not be read. `protected`:
-    the ids of those whose newest name a pattern protects.
+    the ids of those whose newest name a pattern protects. `fault`: why nothing could be found out of any of them, if
+    the deployment may be to blame.
     """
 
     to_send: tuple[SweepCommand, ...]
     missed: int
     cut: int
     protected: frozenset[str]
+    fault: DeploymentFault | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -884,7 +884,7 @@ MUTANTS: Final = (
     Mutant(
         "8 rule 6: a sighting that a job refutes stays",
         "shared/check_sweep.py",
-        "age.latest_start > item.evidence.first_seen",
+        "age.latest_start > item.sighting.first_seen",
         "False",
         EVIDENCE,
     ),
@@ -942,7 +942,7 @@ MUTANTS: Final = (
     Mutant(
         "8 rule 8: another sweep claims what is claimed",
         "shared/check_sweep.py",
-        "if held is not None and held.is_claimed(self._patience.now() - age.behind):",
+        "if held is not None and held.is_claimed(now - self._ages[task_id].behind):",
         "if False:",
         EVIDENCE,
     ),
@@ -970,13 +970,13 @@ MUTANTS: Final = (
     Mutant(
         "8 rule 9: a claim whose answer was lost is left",
         "shared/check_sweep.py",
-        "                self._claims[task_id] = claim  # it may be there though no answer comes\n"
-        "                if self._swap(task_id, held, claim):\n"
-        "                    return True\n",
-        "                if self._swap(task_id, held, claim):\n"
-        "                    self._claims[task_id] = claim\n"
-        "                    return True\n"
-        "                self._claims[task_id] = claim\n",
+        "            self._claims[task_id] = claim  # it may be there though no answer comes\n"
+        "            if self._swap(task_id, held, claim):\n"
+        "                return True\n",
+        "            if self._swap(task_id, held, claim):\n"
+        "                self._claims[task_id] = claim\n"
+        "                return True\n"
+        "            self._claims[task_id] = claim\n",
         EVIDENCE,
     ),
     Mutant(
@@ -998,15 +998,16 @@ MUTANTS: Final = (
         "shared/check_sweep.py",
         "        except (AwsUnavailable, DeploymentFault, HuaweiUnavailable) as error:\n"
         "            return error\n"
-        "        return False",
-        "        except HuaweiUnavailable as error:\n            return error\n        return False",
+        "\n"
+        "    def _is_claimed",
+        "        except HuaweiUnavailable as error:\n            return error\n\n    def _is_claimed",
         EVIDENCE,
     ),
     Mutant(
         "8 rule 8: a claim ends by the clock that is ahead",
         "shared/check_sweep.py",
-        "held.is_claimed(self._patience.now() - age.behind)",
-        "held.is_claimed(self._patience.now())",
+        "held.is_claimed(now - self._ages[task_id].behind)",
+        "held.is_claimed(now)",
         EVIDENCE,
     ),
     Mutant(
@@ -1026,8 +1027,8 @@ MUTANTS: Final = (
     Mutant(
         "8 rule 7: what another sweep moves on is not sent for",
         "shared/check_sweep.py",
-        "                self._ages[task_id] = again\n",
-        "                return False\n",
+        "                again = self._age(self._listed[task_id])\n",
+        "                again = None\n",
         EVIDENCE,
     ),
     Mutant(
@@ -1035,8 +1036,8 @@ MUTANTS: Final = (
         "shared/check_sweep.py",
         "                if again is None or not self._is_stale(again):\n"
         "                    return False\n"
-        "                self._ages[task_id] = again\n",
-        "                self._ages[task_id] = again or age\n",
+        "                self._ages[task_id], held = again, self._items.get(task_id)\n",
+        "                self._ages[task_id], held = again or self._ages[task_id], self._items.get(task_id)\n",
         EVIDENCE,
     ),
     Mutant(
@@ -1063,8 +1064,10 @@ MUTANTS: Final = (
     Mutant(
         "8 sweep: one check that somebody else answers about ends the sweep",
         "shared/check_sweep.py",
-        "        except (HuaweiUnavailable, ForeignAnswer) as error:\n            if isinstance",
-        "        except HuaweiUnavailable as error:\n            if isinstance",
+        "        except ForeignAnswer as foreign:\n"
+        "            self._foreign.append(foreign)\n"
+        "            error = foreign\n",
+        "        except ZeroDivisionError as foreign:\n            error = foreign\n",
         EVIDENCE,
     ),
     Mutant(
@@ -1077,15 +1080,15 @@ MUTANTS: Final = (
     Mutant(
         "8 sweep: one batch task that is refused ends the sweep",
         "shared/batch_sweep.py",
-        "        except ForeignAnswer as answer:\n            foreign.append(answer)\n            return None\n",
-        "        except ZeroDivisionError:\n            return None\n",
+        "        except ForeignAnswer as answer:\n            foreign.append(answer)\n            return at, None\n",
+        "        except ZeroDivisionError:\n            return at, None\n",
         EVIDENCE,
     ),
     Mutant(
         "8 sweep: a wrong host of batch tasks is Huawei Cloud's trouble",
         "shared/batch_sweep.py",
-        "            raise foreign[0]\n",
-        "            pass\n",
+        "fault=foreign[0] if foreign and len(foreign) == len(aged) else None,",
+        "fault=None,",
         EVIDENCE,
     ),
     Mutant(
@@ -1104,9 +1107,100 @@ MUTANTS: Final = (
         EVIDENCE,
     ),
     Mutant(
+        "8 sweep: one check that somebody else answers about at its claim ends the sweep",
+        "shared/check_sweep.py",
+        "return HuaweiUnavailable(str(error))  # it",
+        "return error  # it",
+        EVIDENCE,
+    ),
+    Mutant(
+        "8 sweep: a wrong host at the last look of checks is Huawei Cloud's trouble",
+        "shared/check_sweep.py",
+        "fault=self._foreign[0] if self._foreign and len(self._foreign) == len(looks) else None,",
+        "fault=None,",
+        EVIDENCE,
+    ),
+    Mutant(
+        "8 sweep: a last look that was refused is not reported",
+        "shared/check_sweep.py",
+        "cut=len(read) - len(named) + refused,",
+        "cut=len(read) - len(named),",
+        EVIDENCE,
+    ),
+    Mutant(
+        "8 sweep: the validity of a check's command begins after its look",
+        "shared/check_sweep.py",
+        "look.at + self._valid_for for look in looks",
+        "now + self._valid_for for look in looks",
+        SWEEP,
+    ),
+    Mutant(
+        "8 sweep: the validity of a batch command begins after its look",
+        "shared/batch_sweep.py",
+        "(replace(task, task_name=targets.task_name), age, targets, at + self._valid_for)",
+        "(replace(task, task_name=targets.task_name), age, targets, now + self._valid_for)",
+        SWEEP,
+    ),
+    Mutant(
+        "8 sweep: a command for a check is sent when it has expired",
+        "shared/check_sweep.py",
+        "if not look.is_missed and now < expires_at[look.task.task_id]]",
+        "if not look.is_missed]",
+        EVIDENCE,
+    ),
+    Mutant(
+        "8 sweep: a command for a batch task is sent when it has expired",
+        "shared/batch_sweep.py",
+        "and now < at + self._valid_for\n",
+        "\n",
+        EVIDENCE,
+    ),
+    Mutant(
+        "8 rule 6: a claimed run that goes back keeps its sighting",
+        "shared/check_sweep.py",
+        "item.sighting.percent if item and item.sighting else 0",
+        "item.evidence.percent if item and item.evidence else 0",
+        EVIDENCE,
+    ),
+    Mutant(
+        "8 rule 6: a job refutes no claimed sighting",
+        "shared/check_sweep.py",
+        "return bool(item and item.sighting and age",
+        "return bool(item and item.evidence and item.sighting and age",
+        EVIDENCE,
+    ),
+    Mutant(
+        "8 rule 5: a reading without an age by a sighting is lost",
+        "shared/check_sweep.py",
+        "                self._move_on(task.task_id)\n",
+        "                pass\n",
+        EVIDENCE,
+    ),
+    Mutant(
+        "8 sweep: the states take all the time of the last look",
+        "shared/check_sweep.py",
+        "self._states_until = self._until.less(0.75 * self._until.remaining())",
+        "self._states_until = self._until",
+        EVIDENCE,
+    ),
+    Mutant(
+        "8 sweep: a sweep that sends nothing reads the table once more",
+        "shared/check_sweep.py",
+        "        if not tasks:\n            return []\n",
+        "",
+        EVIDENCE,
+    ),
+    Mutant(
+        "8 sweep: an error is as long as its reasons",
+        "shared/sweeping.py",
+        "    words = shorten(",
+        "    words = (lambda text, _: text)(",
+        EVIDENCE,
+    ),
+    Mutant(
         "8 sweep: a last look that failed is not reported",
         "shared/check_sweep.py",
-        "missed=len(looks) - len(read),",
+        "missed=len(looks) - len(read) - refused,",
         "missed=0,",
         SWEEP,
     ),
@@ -1129,13 +1223,6 @@ MUTANTS: Final = (
         "shared/sweeping.py",
         "min(time_to_live(sweep), settings.time_to_live)",
         "time_to_live(sweep)",
-        SWEEP,
-    ),
-    Mutant(
-        "8 sweep: the validity begins after the last look",
-        "shared/check_sweep.py",
-        "expires_at = self._patience.now() + self._valid_for",
-        "expires_at = self._patience.now() + self._valid_for + timedelta(minutes=5)",
         SWEEP,
     ),
     Mutant(
@@ -1162,7 +1249,7 @@ MUTANTS: Final = (
     Mutant(
         "8 sweep: targets that could not be read are not reported",
         "shared/batch_sweep.py",
-        "cut=sum(look.skipped > 0 or look.task_name is None for _, _, look in running),",
+        "cut=sum(targets.skipped > 0 or task.task_name is None for task, _, targets, _ in running),",
         "cut=0,",
         SWEEP,
     ),
@@ -1211,8 +1298,8 @@ MUTANTS: Final = (
     Mutant(
         "8 sweep: the name of the list protects a batch task",
         "shared/batch_sweep.py",
-        "(replace(task, task_name=look.task_name), age, look)",
-        "(task, age, look)",
+        "(replace(task, task_name=targets.task_name), age, targets,",
+        "(task, age, targets,",
         EVIDENCE,
     ),
     Mutant(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +14,10 @@ from aws_lambda_powertools import Logger
 from local.huawei import CHECK_PROJECT_ID, CheckTask, Fault
 from local.huawei.scenario import CheckRun
 from shared.aws import AwsRefused, AwsUnavailable, BusEvent, Failure, Message
+from shared.check_sweep import CheckSweep
 from shared.errors import DeploymentFault, HuaweiUnavailable, PublishingFailed
 from shared.sightings import Item, Sighting
+from shared.sweeping import LONGEST_ERROR
 from shared.telemetry import Telemetry
 from tests.fakes import failure_of
 from tests.swept_world import (
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from local.huawei.cloud import Reply
     from local.huawei.signatures import Request
     from shared.deadline import Deadline
+    from shared.sweeps import Claimed, SweepCommand
 
 
 def check(world: World, task_id: str = "t-1", **more: Any) -> None:
@@ -155,6 +158,33 @@ def test_a_run_that_is_behind_any_reading_of_this_sweep_is_another(reading: int)
     assert found(world.sweep(CHECKS, **STOP))["sent"] == (1 if reading == 4 else 0)
     if reading < 4:
         young_ever_after(world)
+
+
+@pytest.mark.parametrize("operation", ["list_check_records", "list_check_jobs"])
+def test_a_reading_counts_even_if_nothing_else_could_be_read(operation: str) -> None:
+    world = World(check_jobs="listed")
+    check(world, ratio="10%")
+    world.sweep(CHECKS)
+    world.pass_by(hours=3)
+    check(world, ratio="60%")
+    world.cloud.set_faults(odd(operation, None, {"error_code": "CC.00000000"}, 500))
+    assert world.sweep(CHECKS, **STOP)["missed"] == 1
+    world.cloud.set_faults()
+    check(world, ratio="20%")
+    young_ever_after(world)
+
+
+def test_a_reading_counts_beside_a_list_of_jobs_too() -> None:
+    world = World(check_jobs="listed")
+    began = world.ago(minutes=1)
+    check(world, ratio="10%")
+    world.sweep(CHECKS)
+    world.pass_by(hours=1.5)
+    check(world, ratio="60%", running_since=began)
+    world.sweep(CHECKS)
+    world.pass_by(hours=1.5)
+    check(world, ratio="20%")
+    young_ever_after(world)
 
 
 def test_a_run_that_goes_on_through_all_readings_is_stopped() -> None:
@@ -444,6 +474,51 @@ def test_what_was_seen_to_end_while_its_command_may_still_act_does_not_come_back
     young_ever_after(world)
 
 
+def while_a_queue_refuses(world: World, happens: Callable[[], None]) -> None:
+    """Sweep, and let something happen between the claim and the answer of SQS, which takes nothing."""
+
+    def refuse(each: BusEvent | Message) -> str | None:
+        if isinstance(each, BusEvent):
+            return None
+        world.aws.refuse = lambda _: None
+        happens()
+        return "ServiceUnavailable: no"
+
+    world.aws.refuse = refuse
+    with pytest.raises(PublishingFailed, match=r"^0 of 1 commands were sent"):
+        world.sweep(CHECKS, **STOP)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_was_seen_to_go_back_while_it_was_claimed_does_not_come_back(dry_run: bool) -> None:  # noqa: FBT001 - a table
+    world = seen(ratio="50%")
+
+    def begins_anew_and_is_seen() -> None:
+        check(world, ratio="5%")
+        world.sweep_beside(CHECKS, dry_run=dry_run)
+        check(world, ratio="55%")
+
+    while_a_queue_refuses(world, begins_anew_and_is_seen)
+    assert world.memory.seen == {}
+    young_ever_after(world)
+
+
+def test_what_a_job_refutes_while_it_is_claimed_does_not_come_back() -> None:
+    world = World(check_jobs="listed")
+    check(world)
+    world.sweep(CHECKS)
+    world.pass_by(hours=3)
+
+    def begins_anew_and_is_seen() -> None:
+        check(world, running_since=world.ago())
+        world.sweep_beside(CHECKS)
+        check(world, ratio="90%")
+
+    while_a_queue_refuses(world, begins_anew_and_is_seen)
+    assert world.memory.seen == {}
+    young_ever_after(world)
+
+
 # What sent nothing leaves the evidence as it was.
 
 
@@ -557,6 +632,110 @@ def test_what_the_last_look_had_time_for_is_sent(latency: float) -> None:
     assert report["sent"] == len(sent(world)) == 125 - report["missed"] > 20
 
 
+@pytest.mark.parametrize("latency", [1.5, 2.0, 2.5])
+def test_a_last_look_that_has_no_time_for_all_sends_for_some(latency: float) -> None:
+    world = seen(*(f"t-{number:03}" for number in range(125)))
+    handle = world.cloud.handle
+
+    def slow(request: Request) -> Reply:
+        world.clock.seconds += latency / 8 if len(world.cloud.log()) < 640 else latency
+        return handle(request)
+
+    world.cloud.handle = slow  # type: ignore[method-assign]
+    with pytest.raises(HuaweiUnavailable, match=r"^(\d+) of \1 commands were sent; of \d+ stale tasks"):
+        world.sweep(CHECKS, limit=125, **STOP)
+    assert world.aws.events[-1]["sent"] == len(sent(world)) > 20
+
+
+@pytest.mark.parametrize(("older_than", "latency"), [("PT2M", 2.0), ("PT1M", 1.0)])
+@pytest.mark.parametrize("asked", [CHECKS, BATCHES], ids=["checks", "batches"])
+def test_a_command_that_would_come_too_late_is_neither_sent_nor_claimed(
+    asked: dict[str, Any], older_than: str, latency: float
+) -> None:
+    world = World(check_jobs="listed", latency_seconds=latency)
+    for number in range(60):
+        check(world, f"t-{number:02}", running_since=world.ago(hours=3))
+        world.cloud.add(batch(f"a{number:02}", world, days=2))
+    with pytest.raises(HuaweiUnavailable, match=r"^(\d+) of \1 commands were sent; of \d+ stale tasks"):
+        world.sweep(asked, older_than=older_than, limit=60, **STOP)
+    commands = world.sent(TASK_QUEUE) or world.sent(TARGETS_QUEUE)
+    assert 5 < len(commands) < 60
+    assert all(datetime.fromisoformat(command["expires_at"]) > world.clock.now() for command in commands)
+    assert len([item for item in world.memory.items.values() if item.claimed_until]) in {0, len(commands)}
+
+
+@pytest.mark.parametrize("jobs", ["absent", "listed"])
+def test_what_another_sweep_has_claimed_needs_no_further_look(jobs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(check_jobs=jobs)
+    for task_id in FOUR:
+        check(world, task_id, running_since=world.ago(hours=3) if jobs == "listed" else None)
+    world.sweep(CHECKS)
+    world.pass_by(hours=3)
+    asked: list[int] = []
+    claim = CheckSweep.claim
+
+    def another_is_first(self: CheckSweep, commands: Sequence[SweepCommand]) -> Claimed:
+        monkeypatch.undo()
+        assert found(world.sweep_beside(CHECKS, **STOP))["sent"] == 4
+        asked.append(len(world.cloud.log()))
+        return claim(self, commands)
+
+    monkeypatch.setattr(CheckSweep, "claim", another_is_first)
+    assert found(world.sweep(CHECKS, **STOP))["sent"] == 0
+    assert asked == [len(world.cloud.log())]
+
+
+def test_one_task_that_somebody_else_answers_about_at_its_claim_keeps_no_other_from_being_stopped() -> None:
+    world = seen("t-1", "t-2")
+
+    def is_written_by_another(task_id: str, new: Item | None) -> None:
+        if task_id == "t-1" and new is not None and new.claimed_until:
+            world.memory.before_swap = lambda *_: None
+            key = CHECK_PROJECT_ID, task_id
+            world.memory.items[key] = replace(world.memory.items[key], version="other")
+            world.cloud.set_faults(odd("show_check_progress", "t-1", "<html>", 404))
+
+    world.memory.before_swap = is_written_by_another
+    with pytest.raises(HuaweiUnavailable, match=r"^1 of 2 commands were sent; .* is it its address"):
+        world.sweep(CHECKS, **STOP)
+    assert sent(world) == ["t-2"]
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_last_look_that_is_refused_is_reported(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(check_jobs="listed")
+    for task_id in FOUR:
+        check(world, task_id, running_since=world.ago(hours=3))
+    refused = odd("show_check_progress", "t-1", {"error_code": "CC.00010001", "error_msg": "no"}, status)
+    world.meanwhile(monkeypatch, lambda: world.cloud.set_faults(refused))
+    report = world.sweep(CHECKS, **STOP)
+    assert (report["stale"], report["missed"], report["sent"]) == (4, 1 if status == 403 else 0, 3)
+
+
+def test_if_somebody_else_answers_every_last_look_it_is_the_deployment_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(check_jobs="listed")
+    check(world, running_since=world.ago(hours=3))
+    world.meanwhile(monkeypatch, lambda: world.cloud.set_faults(odd("show_check_progress", None, "<html>", 404)))
+    with pytest.raises(DeploymentFault, match=r"^0 of 0 commands were sent; .* is it its address"):
+        world.sweep(CHECKS, **STOP)
+    assert [report["missed"] for report in world.aws.events] == [1]
+
+
+@pytest.mark.parametrize("asked", [{}, {"dry_run": False, "limit": 1}], ids=["dry run", "above the limit"])
+def test_a_sweep_that_sends_nothing_needs_the_table_no_more(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(check_jobs="listed")
+    for task_id in FOUR:
+        check(world, task_id, running_since=world.ago(hours=3))
+
+    def down(*_: Any, **__: Any) -> None:
+        raise throttled()
+
+    world.meanwhile(monkeypatch, lambda: monkeypatch.setattr(world.memory, "of_project", down))
+    assert world.sweep(CHECKS, **asked)["stale"] == 4
+
+
 def test_a_queue_that_hangs_costs_neither_the_report_nor_the_sightings(monkeypatch: pytest.MonkeyPatch) -> None:
     world = seen(*(f"t-{number}" for number in range(40)))
     before = world.memory.seen
@@ -611,6 +790,19 @@ def test_a_batch_task_that_is_refused_keeps_no_other_from_being_stopped(status: 
     world.cloud.set_faults(odd("show_batch_task", None, body, status))
     with pytest.raises(DeploymentFault, match=r"is it its address|check the permissions"):
         world.sweep(BATCHES, **STOP)
+
+
+def test_an_error_is_short_however_many_reasons_it_has() -> None:
+    world = seen(*(f"t-{number:03}" for number in range(200)))
+
+    def down(task_id: str, new: Item | None) -> None:
+        if new is not None and new.claimed_until:
+            raise AwsUnavailable(service="DynamoDB", operation="PutItem", code="X", message=f"of {task_id} " * 9)
+
+    world.memory.before_swap = down
+    with pytest.raises(PublishingFailed, match=r"^0 of 200 commands were sent; DynamoDB") as raised:
+        world.sweep(CHECKS, limit=200, **STOP)
+    assert len(str(raised.value)) <= LONGEST_ERROR
 
 
 def test_an_error_says_each_reason_once() -> None:

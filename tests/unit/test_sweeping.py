@@ -457,7 +457,7 @@ def test_a_command_is_valid_for_half_an_hour_from_the_last_look_and_never_longer
     handle = world.cloud.handle
 
     def look(request: Request) -> Reply:
-        if request.target.endswith("/progress") or "task_detail_status=FailWaitRetry" in request.target:
+        if "quering" in request.target or "task_detail_status=FailWaitRetry" in request.target:
             looked.append(world.clock.now())
         return handle(request)
 
