@@ -9,12 +9,10 @@ time would live again, and ids outlive runs: it would stop new work. So the comm
 message that names both already, as every remainder does, is moved to the byte. `expires_at` is never touched; where it
 is not given the deployment adds its own `COMMAND_TTL_SECONDS`.
 
-*A renewed command* is requested now, at its first attempt. An `expires_at` of its own moves along, so that it lives as
-long as its sender meant; a remainder's is the deployment's own. What cannot even be read is as old as its message; it
-is moved to the byte, and so its time begins anew.
+*A renewed command* is requested now, at its first attempt, and keeps its length of life. What cannot even be read is
+moved to the byte, and so its time begins anew.
 
-*Nothing is lost.* A message is deleted only after SQS has taken its copy, so a crash in between leaves it in both
-queues: the second copy finds its work ended. Message attributes are not carried.
+*Nothing is lost.* A message is deleted only after SQS has taken its copy. Message attributes are not carried.
 """
 
 from __future__ import annotations
@@ -573,11 +571,10 @@ def look(
 
     Each `yield` is a point at which it may end; the ids are those entered since the last.
     """
-
-    def is_of_the_reason(letter: Letter) -> bool:
-        return letter.reason.startswith(wishes.only)
-
-    for letters in queue.letters(ttl=wishes.ttl, wanted=is_of_the_reason, most=wishes.limit):
+    received = queue.letters(
+        ttl=wishes.ttl, wanted=lambda letter: letter.reason.startswith(wishes.only), most=wishes.limit
+    )
+    for letters in received:
         for letter in letters:
             at = now()
             decision = decide(letter, now=at, rejected=wishes.rejected, renew=wishes.renew or None)
@@ -605,15 +602,18 @@ def move(
     """
     ledger |= {each: shown.became(Done.NOT_REACHED) for each, shown in ledger.items()}
 
-    def is_meant(letter: Letter) -> bool:
-        return letter.message.message_id in ledger
-
     def came_again(message_ids: Sequence[str]) -> None:
         # SQS may deliver what was deleted: it was moved, and once is enough.
         moved = {each: ledger[each] for each in message_ids if each in ledger and ledger[each].done in _MOVED}
         _delete(queue, moved, why="sent, and it came here again", ledger=ledger)
 
-    for letters in queue.letters(ttl=wishes.ttl, wanted=is_meant, most=len(ledger), came_again=came_again):
+    received = queue.letters(
+        ttl=wishes.ttl,
+        wanted=lambda letter: letter.message.message_id in ledger,
+        most=len(ledger),
+        came_again=came_again,
+    )
+    for letters in received:
         moves: list[tuple[Entry, str]] = []
         at = now()
         for letter in letters:
@@ -770,6 +770,7 @@ def _alert(text: bytes) -> None:
 # The command.
 
 
+_NOT_REACHED: Final = "others hold them or have moved them, or they were visible again before their turn"
 _CAME_ROUND: Final = "messages came round again before the end of the queue: it may hold others too"
 
 
@@ -811,8 +812,8 @@ class _Run:
         problems = [_CAME_ROUND] if queue.came_round else []
         if to:
             self._move(queue, sqs=sqs, to=to)
-            if missing := sum(shown.done is Done.NOT_REACHED for shown in self._ledger.values()):
-                problems.append(f"{missing} messages were not reached: others hold them, or have moved them")
+        if missing := sum(shown.done is Done.NOT_REACHED for shown in self._ledger.values()):
+            problems.append(f"{missing} messages were not reached: {_NOT_REACHED}")
         if problems:
             raise RedriveFailed("; ".join(problems))
 
@@ -932,9 +933,9 @@ def _client() -> SQSClient:
     config = Config(retries={"total_max_attempts": 1}, connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT)
     try:
         sqs = boto3.client("sqs", config=config)
-        _is_url(sqs.meta.endpoint_url)
-    except ValueError as error:  # AWS_ENDPOINT_URL
-        raise RedriveFailed(f"AWS_ENDPOINT_URL: {error}") from error
+        _ = urlsplit(sqs.meta.endpoint_url).port  # it must be a number, and botocore looks at it late
+    except ValueError as error:
+        raise RedriveFailed(f"{error} (AWS_ENDPOINT_URL, AWS_DEFAULT_REGION)") from error
     return sqs
 
 
@@ -971,15 +972,10 @@ def _words_of(error: BotoCoreError | ClientError) -> str:
 
 def _queue(text: str) -> str:
     with suppress(ValueError):
-        if text and ("://" not in text or _is_url(text)):
+        parts = urlsplit(text)
+        if text and ("://" not in text or (parts.hostname and parts.port != 0)):
             return text
     raise argparse.ArgumentTypeError("should be the name or the URL of a queue")
-
-
-def _is_url(text: str) -> bool:
-    """Return whether `text` is a URL with a host. Raises `ValueError` if its host or port is none."""
-    parts = urlsplit(text)
-    return parts.port != 0 and bool(parts.hostname)
 
 
 def _count(text: str) -> int:
