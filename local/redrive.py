@@ -385,10 +385,10 @@ class OutputLost(Exception):
         self.status = _READER_GONE if isinstance(error, BrokenPipeError) else _FAILED
 
 
-def _say(*lines: str) -> None:
+def _say(*lines: str, escape: bool = True) -> None:
     """Write lines to standard output. Raises `OutputLost`."""
     try:
-        _write(sys.stdout, *lines)
+        _write(sys.stdout, *lines, escape=escape)
     except (OSError, ValueError) as error:  # ValueError: it is closed
         raise OutputLost(error) from error
 
@@ -399,10 +399,10 @@ def _note(*lines: str, end: str = "\n") -> None:
         _write(sys.stderr, *lines, end=end)
 
 
-def _write(stream: TextIO | None, *lines: str, end: str = "\n") -> None:
+def _write(stream: TextIO | None, *lines: str, end: str = "\n", escape: bool = True) -> None:
     if stream:  # else it was closed before this began
-        text = "\n".join(escaped(line, encoding=stream.encoding or "utf-8") for line in lines)
-        print(text, end=end, file=stream, flush=True)
+        shown = [escaped(line, encoding=stream.encoding or "utf-8") for line in lines] if escape else lines
+        print(*shown, sep="\n", end=end, file=stream, flush=True)
 
 
 # What is done.
@@ -854,11 +854,10 @@ class _Run:
             "hidden": hidden and dataclasses.asdict(hidden),
             "error": error,
         }
-        # JSON escapes all control characters but this one.
-        lines = json.dumps(result, indent=2).replace("\x7f", "\\u007f").split("\n")
+        text = json.dumps(result, indent=2)  # it is whole before a signal can cut it, and ASCII
         with self._signals.heard():  # the reader may hang
             if self._asked.json:
-                _say(*lines)
+                _say(text, escape=False)
                 self._written |= self._ledger.keys()
             else:
                 self._write_new(self._touched, write=_say)

@@ -450,8 +450,8 @@ MUTANTS: Final = (
     Mutant(
         "redrive: JSON holds a control character",
         "local/redrive.py",
-        '.replace("\\x7f", "\\\\u007f")',
-        "",
+        "json.dumps(result, indent=2)",
+        "json.dumps(result, indent=2, ensure_ascii=False)",
         REDRIVE_PROCESS,
     ),
     Mutant(
