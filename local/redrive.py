@@ -377,8 +377,14 @@ def escaped(line: str, *, encoding: str) -> str:
     return printable.encode(encoding, "backslashreplace").decode(encoding)
 
 
-class OutputLost(Exception):
-    """Standard output takes no more. `status` is the exit status."""
+class RedriveFailed(Exception):
+    """What keeps the whole command from being carried out, for its caller. `status` is the exit status."""
+
+    status = _FAILED
+
+
+class OutputLost(RedriveFailed):
+    """Standard output takes no more."""
 
     def __init__(self, error: OSError | ValueError) -> None:
         super().__init__(f"standard output could not be written: {error}")
@@ -774,10 +780,6 @@ _NOT_REACHED: Final = "others hold them or have moved them, or they were visible
 _CAME_ROUND: Final = "messages came round again before the end of the queue: it may hold others too"
 
 
-class RedriveFailed(Exception):
-    """What keeps the whole command from being carried out, for the person who called it."""
-
-
 class _Run:
     """One call of the command. Its ledger is true at any moment, so it can be reported on any end."""
 
@@ -796,7 +798,7 @@ class _Run:
         self._ledger: dict[str, Entry] = {}
 
     def carry_out(self) -> None:
-        """Look or move. Raises `RedriveFailed`, `OutputLost`, `KeyboardInterrupt`, or whatever boto3 raises."""
+        """Look or move. Raises `RedriveFailed`, `KeyboardInterrupt`, or whatever boto3 raises."""
         sqs = _client()
         url = _url(sqs, self._asked.queue)
         to = None
@@ -1039,9 +1041,7 @@ def _carried_out(run: _Run, *, signals: Signals) -> tuple[str | None, int]:
     except (BotoCoreError, ClientError) as refusal:
         return _words_of(refusal), _FAILED
     except RedriveFailed as failure:
-        return str(failure), _FAILED
-    except OutputLost as lost:
-        return str(lost), lost.status
+        return str(failure), failure.status
     except KeyboardInterrupt:
         return _INTERRUPTED, _BY_SIGNAL + signal.SIGINT
     except Exception as error:  # noqa: BLE001 - a defect, but what was moved must be said
