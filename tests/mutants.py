@@ -664,7 +664,7 @@ MUTANTS: Final = (
         "local/redrive.py",
         "            if self.first:\n                raise KeyboardInterrupt\n            yield",
         "            yield",
-        REDRIVE_ENDS,
+        REDRIVE_PROCESS,
     ),
     Mutant(
         "redrive: a second signal waits for the call that is under way",

@@ -82,7 +82,10 @@ def run(sqs: FakeSqs, at: dict[int, str], *arguments: str, answers: str = "") ->
         patch.setattr("boto3.client", lambda *_, **__: sqs)
         patch.setattr("sys.stdin", io.StringIO(answers))
         patch.delenv("COMMAND_TTL_SECONDS", raising=False)
-        status = main(["--queue", DEAD, *arguments])
+        try:
+            status = main(["--queue", DEAD, *arguments])
+        except KeyboardInterrupt:  # it would end pytest
+            pytest.fail("a signal cut the report")
     assert "Traceback" not in err.getvalue() or "defect" in faults.happened
     return Ended(status, out.getvalue(), err.getvalue()), faults
 
