@@ -47,11 +47,20 @@ mutants: install  ## break each promise on purpose and see its test fail; minute
 soak: install  ## thousands of commands with faults and killed processes, and a ledger; SEED=n repeats a plan
 	@$(PY) -m local.soak $(if $(SEED),--seed $(SEED))
 
+# Redrive moves messages. So it hears only what is written behind `make redrive`: an exported APPLY=1 moves nothing, and
+# a name that it does not know, or a flag that is neither 1 nor empty, ends it.
+REDRIVE := QUEUE TO APPLY RENEW REJECTED ONLY LIMIT TTL JSON
+written = $(filter command,$(firstword $(origin $1)))
+option = $(if $(and $(written),$2),$3 "$2")
+flag = $(if $(and $(written),$2),$(if $(filter-out 1,$2),$(error $1=$2: write $1=1, or leave it out),$3))
+unknown = $(filter-out $(REDRIVE) PY MAKEFLAGS,$(foreach each,$(.VARIABLES),$(if $(call written,$(each)),$(each))))
 redrive: install  ## what lies in the dead-letter queue QUEUE=... and why; APPLY=1 moves it back
-	@test -n "$(QUEUE)" || { echo "say which: QUEUE=<name or URL of the dead-letter queue>"; exit 2; }
-	@$(PY) -m local.redrive --queue "$(QUEUE)" $(if $(TO),--to "$(TO)") $(if $(APPLY),--apply) \
-	    $(if $(RENEW),--renew) $(if $(REJECTED),--rejected) $(if $(ONLY),--only "$(ONLY)") \
-	    $(if $(LIMIT),--limit $(LIMIT)) $(if $(TTL),--ttl $(TTL))
+	$(if $(unknown),$(error $(unknown): redrive knows $(REDRIVE)))
+	$(if $(call option,QUEUE,$(QUEUE)),,$(error say which: QUEUE=<name or URL of the dead-letter queue>))
+	@$(PY) -m local.redrive $(call option,QUEUE,$(QUEUE),--queue) $(call option,TO,$(TO),--to) \
+	    $(call flag,APPLY,$(APPLY),--apply) $(call flag,RENEW,$(RENEW),--renew) \
+	    $(call flag,REJECTED,$(REJECTED),--rejected) $(call option,ONLY,$(ONLY),--only) \
+	    $(call option,LIMIT,$(LIMIT),--limit) $(call option,TTL,$(TTL),--ttl) $(call flag,JSON,$(JSON),--json)
 
 build: install  ## the folder that is deployed: .build/arm64, or with ARCH=x86_64 the other
 	@$(PY) -m local.build $(ARCH)

@@ -355,8 +355,9 @@ def _dead_letters(stack: LocalStack, sent_bodies: set[str]) -> list[DeadLetter]:
 
 
 def _complaints(lines: Sequence[str]) -> list[str]:
-    """Leave out what is no news: lines of level INFO, and Lambda's own."""
-    return [line for line in lines if '"level":"INFO"' not in line and not line.startswith(("START", "END", "REPORT"))]
+    """Return the lines that may say what went wrong: not those of level INFO, metrics, or Lambda's own."""
+    others = ("START", "END", "REPORT", '{"_aws"')
+    return [line for line in lines if '"level":"INFO"' not in line and not line.startswith(others)]
 
 
 def _terminated(number: int, frame: object) -> None:  # noqa: ARG001 — the signature is Python's

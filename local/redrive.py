@@ -1,9 +1,7 @@
-r"""`python -m local.redrive --queue NAME`: what lies in a dead-letter queue and why; with `--apply`, back it goes.
+"""`python -m local.redrive --queue NAME`: what lies in a dead-letter queue and why; with `--apply`, back it goes.
 
-For whoever operates a deployment: it runs with the AWS profile of the person who calls it (`AWS_PROFILE`,
-`AWS_DEFAULT_REGION`, `AWS_ENDPOINT_URL` as for the AWS CLI). Without `--apply` nothing is moved. Looking needs
-`sqs:GetQueueUrl`, `sqs:ReceiveMessage` and `sqs:ChangeMessageVisibility`; moving also `sqs:DeleteMessage`,
-`sqs:ListDeadLetterSourceQueues` (not with `--to`) and, on the other queue, `sqs:SendMessage`.
+For the operator of a deployment: it runs with the caller's AWS profile. How it is used, what it reports, its exit
+statuses and the permissions that it needs: docs/operations.md, "stop-task-dead-letters".
 
 *Moving makes nothing young.* A message that is sent anew gets a new `SentTimestamp`, by which a command that names no
 time would live again, and ids outlive runs: it would stop new work. So the command is written out with the
@@ -11,44 +9,34 @@ time would live again, and ids outlive runs: it would stop new work. So the comm
 message that names both already, as every remainder does, is moved to the byte. `expires_at` is never touched; where it
 is not given the deployment adds its own `COMMAND_TTL_SECONDS`.
 
-*What has expired is moved only if it is renewed:* `--renew`, or a yes for its task at the terminal. The command is
-then requested now, at its first attempt. An `expires_at` of its own moves along, so that it lives as long as
-its sender meant: a short life is not made longer, and a remainder's is the deployment's own.
+*A renewed command* is requested now, at its first attempt, and keeps its length of life. What cannot even be read is
+moved to the byte, and so its time begins anew.
 
-*What was rejected* stays, unless `--rejected` (or `--only rejected`) says that the deployment, or the queue it goes to,
-is now another. Time counts for it like for any other. What cannot even be read is as old as its message; it is moved to
-the byte, and so its time begins anew.
-
-*Nothing is lost.* A message is deleted only after SQS has taken its copy, so a crash in between leaves it in both
-queues: the second copy finds its work ended. Message attributes are not carried. Only what lay there at the beginning
-is moved, or what is rejected again would go round for ever.
-
-*Every end is reported.* The summary on standard error says how many messages were moved, how many were left, and which
-are in doubt: sent, or perhaps sent, and not known to be deleted, so they may come twice. Messages that are looked at
-are hidden from others. At the end they are made visible again at once; the summary says which could not be, and until
-when they stay hidden. If this process is killed (SIGKILL), that is `HIDDEN` seconds, and nothing is reported.
-
-A first Ctrl-C (SIGINT, SIGTERM or SIGHUP) lets the call to AWS that is under way finish and then stops, so that nothing
-is in doubt. A second one stops at once: no further call is made, not even to make messages visible again. If the reader
-of standard output goes away (`| head`), it stops as after a first Ctrl-C, and what it could not write there goes to
-standard error.
-
-Text of messages and errors is escaped: control characters, invisible characters, and those that the console's encoding
-does not have are written as `\x1b`, `\xe9` or `\u202e`. `--json` escapes them as JSON does.
-
-The exit status is 0 if all went as asked (what stays by these rules is no failure), 1 if a message could not be moved,
-AWS refused, the output could not be written or something unexpected happened, 2 for a wrong command line, 129, 130 or
-143 after SIGHUP, Ctrl-C (SIGINT) or SIGTERM, 141 if the reader of standard output went away.
+*Nothing is lost.* A message is deleted only after SQS has taken its copy. Message attributes are not carried.
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import json
 import os
 import signal
 import sys
+
+if __name__ == "__main__":
+    # The imports below take a while. A Ctrl-C in them would be a traceback, or be lost where an import catches errors.
+    def _end(number: int, _: object) -> None:
+        try:
+            if sys.stderr:
+                os.write(sys.stderr.fileno(), b"interrupted; nothing was under way\n")
+        finally:
+            os._exit(128 + number)
+
+    for _each in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(_each) != signal.SIG_IGN:
+            signal.signal(_each, _end)
+
+import argparse
+import dataclasses
+import json
 import traceback
 from collections import Counter
 from contextlib import contextmanager, suppress
@@ -56,22 +44,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import batched
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TextIO, assert_never
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TextIO, assert_never
 from urllib.parse import urlsplit
 
-if __name__ == "__main__":
-    # The imports below take a while, and Python would answer a Ctrl-C in them with a traceback.
-    def _end(number: int, _: object) -> None:
-        with suppress(OSError, ValueError):
-            if sys.stderr:
-                os.write(sys.stderr.fileno(), b"interrupted; nothing was under way\n")
-        os._exit(128 + number)
-
-    for _each in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(_each) != signal.SIG_IGN:
-            signal.signal(_each, _end)
-
 import boto3
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004 - not Python's
 from pydantic import TypeAdapter, ValidationError
 
@@ -102,9 +79,13 @@ MOVED_BY_SQS: Final = "moved by SQS"
 NO_REASON: Final = "no reason given"
 """The reason of a message that came another way: SNS could not deliver it, or somebody sent it."""
 
+CONNECT_TIMEOUT: Final = 5
+READ_TIMEOUT: Final = WAIT + 8
+"""Seconds that a call waits for the network: a first Ctrl-C waits for the call."""
+
 _BATCH: Final = 10
 _TTL_SECONDS: Final = 3600
-_LONGEST_TTL: Final = 1_000_000_000
+_MOST: Final = 1_000_000_000
 _BODY_SHOWN: Final = 120
 _FAILED: Final = 1
 _BY_SIGNAL: Final = 128
@@ -244,12 +225,12 @@ def decide(letter: Letter, *, now: datetime, rejected: bool, renew: bool | None)
     nobody has said.
     """
     if letter.was_rejected and not rejected:
-        return Stay("it is no command, or was rejected (--rejected moves it)")
+        return Stay("it is no command, or was rejected (REJECTED=1 / --rejected moves it)")
     expired = letter.expires_at <= now
     if expired and renew is None:
         return Ask()
     if expired and not renew:
-        return Stay("it has expired (--renew renews and moves it)")
+        return Stay("it has expired (RENEW=1 / --renew renews and moves it)")
     match letter.content:
         case Unreadable():
             return Move(letter.message.body, renewed=expired)
@@ -339,7 +320,7 @@ _TOUCHED: Final = (*_MOVED, Done.FAILED, Done.IN_DOUBT)
 
 
 def entry(letter: Letter, decision: Decision, *, now: datetime, applied: bool) -> Entry:
-    """Give what is shown of a letter. `applied`: whether the decision is carried out, not only shown."""
+    """Return what is shown of a letter. `applied`: whether the decision is carried out, not only shown."""
     done, why = _done(decision, applied=applied)
     known: dict[str, Any] = dict.fromkeys(("command", "command_id", "task_id", "targets", "attempt", "errors", "body"))
     match letter.content:
@@ -391,23 +372,29 @@ def lines_of(shown: Entry) -> list[str]:
 
 
 def escaped(line: str, *, encoding: str) -> str:
-    """Return a line that `encoding` has all characters of, and none of them can steer a terminal."""
+    """Return a line in the characters of `encoding`, without those that steer a terminal."""
     printable = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
     return printable.encode(encoding, "backslashreplace").decode(encoding)
 
 
-class OutputLost(Exception):
-    """Standard output takes no more. `status` is the exit status."""
+class RedriveFailed(Exception):
+    """What keeps the whole command from being carried out, for its caller. `status` is the exit status."""
+
+    status = _FAILED
+
+
+class OutputLost(RedriveFailed):
+    """Standard output takes no more."""
 
     def __init__(self, error: OSError | ValueError) -> None:
         super().__init__(f"standard output could not be written: {error}")
         self.status = _READER_GONE if isinstance(error, BrokenPipeError) else _FAILED
 
 
-def _say(*lines: str) -> None:
+def _say(*lines: str, escape: bool = True) -> None:
     """Write lines to standard output. Raises `OutputLost`."""
     try:
-        _write(sys.stdout, *lines)
+        _write(sys.stdout, *lines, escape=escape)
     except (OSError, ValueError) as error:  # ValueError: it is closed
         raise OutputLost(error) from error
 
@@ -418,21 +405,10 @@ def _note(*lines: str, end: str = "\n") -> None:
         _write(sys.stderr, *lines, end=end)
 
 
-def _write(stream: TextIO | None, *lines: str, end: str = "\n") -> None:
+def _write(stream: TextIO | None, *lines: str, end: str = "\n", escape: bool = True) -> None:
     if stream:  # else it was closed before this began
-        text = "\n".join(escaped(line, encoding=stream.encoding or "utf-8") for line in lines)
-        print(text, end=end, file=stream, flush=True)
-
-
-def _let_go(stream: TextIO | None) -> None:
-    """Drop what a stream does not take: Python would try once more at its end, and fail with a status of its own."""
-    if not stream:
-        return
-    try:
-        stream.flush()
-    except (OSError, ValueError):
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        shown = [escaped(line, encoding=stream.encoding or "utf-8") for line in lines] if escape else lines
+        print(*shown, sep="\n", end=end, file=stream, flush=True)
 
 
 # What is done.
@@ -453,32 +429,37 @@ class Wishes:
 class Hidden:
     """What may stay hidden in the dead-letter queue, and until when at the latest (RFC 3339).
 
-    `perhaps_more`: how many messages SQS may have handed out besides, in a call whose answer was lost.
+    `perhaps_more`: whether SQS may have handed out others too, in a call whose answer was lost.
     """
 
     message_ids: list[str]
-    perhaps_more: int
+    perhaps_more: bool
     until: str
     why: str | None
+
+
+class _Receipt(NamedTuple):
+    """Of a received message: nobody else can have it before `ours_until`; it is visible at `hidden_until`."""
+
+    handle: str
+    ours_until: datetime
+    hidden_until: datetime
 
 
 class DeadLetterQueue:
     """A queue. What was received within a `with` block and not deleted is made visible again at its end.
 
-    `returned`: the messages that were deleted, came again, and were not deleted then.
+    `came_round`: messages became visible again before the last of them was received, so there may be others.
     """
 
     def __init__(self, sqs: SQSClient, url: str, *, now: Callable[[], datetime]) -> None:
         self._sqs = sqs
         self._url = url
         self._now = now
-        self._handles: dict[str, str] = {}
-        self._deleted: set[str] = set()
-        self._until: dict[str, datetime] = {}  # of those that are neither deleted nor made visible
+        self._held: dict[str, _Receipt] = {}  # by message id: what is neither deleted nor made visible
         self._is_asking = False  # still true after a call whose answer was lost
-        self._lost_until: datetime | None = None
         self._refusal: str | None = None
-        self.returned: set[str] = set()
+        self.came_round = False
 
     def __enter__(self) -> Self:
         return self
@@ -489,39 +470,48 @@ class DeadLetterQueue:
         if isinstance(error, StopAtOnce):
             return
         try:
-            for some in batched(list(self._until), _BATCH, strict=False):
+            for some in batched([each for each in self._held if self.is_ours(each)], _BATCH, strict=False):
                 self._make_visible(some)
         except Exception as refusal:  # noqa: BLE001 - must not take the place of what ended the block
             self._refusal = str(refusal)
 
-    def hidden(self, now: datetime) -> Hidden | None:
-        """Return what could not be made visible."""
-        until = {each: until for each, until in self._until.items() if until > now}
-        lost_until = now + timedelta(seconds=HIDDEN) if self._is_asking else self._lost_until
-        lost = [lost_until] if lost_until and lost_until > now else []
-        if not until and not lost:
+    def is_ours(self, message_id: str) -> bool:
+        """Return whether the message was received, is still here, and nobody else can have received it since."""
+        return message_id in self._held and self._now() < self._held[message_id].ours_until
+
+    @property
+    def hidden(self) -> Hidden | None:
+        """What could not be made visible."""
+        now = self._now()
+        until = {each: held.hidden_until for each, held in self._held.items() if held.hidden_until > now}
+        latest = [*until.values(), *([now + timedelta(seconds=HIDDEN + WAIT)] if self._is_asking else [])]
+        if not latest:
             return None
         return Hidden(
             message_ids=list(until),
-            perhaps_more=_BATCH if lost else 0,
-            until=to_rfc3339(max(*until.values(), *lost, now)),
+            perhaps_more=self._is_asking,
+            until=to_rfc3339(max(latest)),
             why=self._refusal,
         )
 
     def _make_visible(self, message_ids: Sequence[str]) -> None:
-        entries = [
-            {"Id": str(number), "ReceiptHandle": self._handles[each], "VisibilityTimeout": 0}
-            for number, each in enumerate(message_ids)
-        ]
-        answer = self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]  # of plain dicts
+        entries = [each | {"VisibilityTimeout": 0} for each in self._entries(message_ids)]
+        answer = self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
         failures = _failures(len(message_ids), answer)
         for number, each in enumerate(message_ids):
             if number not in failures:
-                del self._until[each]
+                del self._held[each]
             else:
                 self._refusal = failures[number] or "SQS does not say why"
 
+    def _entries(self, message_ids: Sequence[str]) -> list[Any]:
+        return [
+            {"Id": str(number), "ReceiptHandle": self._held[each].handle} for number, each in enumerate(message_ids)
+        ]
+
     def _receive(self) -> list[MessageTypeDef]:
+        hidden = timedelta(seconds=HIDDEN)
+        asked_at = self._now()
         self._is_asking = True
         try:
             answer = self._sqs.receive_message(
@@ -535,27 +525,32 @@ class DeadLetterQueue:
         except (BotoCoreError, ClientError) as refusal:
             self._is_asking = not _was_not_carried_out(refusal)
             raise
-        until = self._now() + timedelta(seconds=HIDDEN)
         messages = answer.get("Messages", [])
-        self._handles |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
-        self._until |= {message["MessageId"]: until for message in messages}
-        if answer.get("ResponseMetadata", {}).get("RetryAttempts"):  # the answer to the first try may have been lost
-            self._lost_until = until
+        for each in messages:
+            self._held[each["MessageId"]] = _Receipt(each["ReceiptHandle"], asked_at + hidden, self._now() + hidden)
         self._is_asking = False
         return messages
 
-    def letters(self, *, ttl: timedelta, wanted: Callable[[Letter], bool], most: int) -> Iterator[list[Letter]]:
-        """Yield each wanted message once, up to ten at a time, until `most` were yielded or none comes that is new."""
+    def letters(
+        self,
+        *,
+        ttl: timedelta,
+        wanted: Callable[[Letter], bool],
+        most: int,
+        came_again: Callable[[Sequence[str]], None] = lambda _: None,
+    ) -> Iterator[list[Letter]]:
+        """Yield each wanted message once, up to ten at a time, until `most` were yielded or none comes that is new.
+
+        `came_again` is called with the ids of messages that were received before.
+        """
         seen: set[str] = set()
         given = 0
         while given < most:
             messages = self._receive()
-            if again := [message["MessageId"] for message in messages if message["MessageId"] in self._deleted]:
-                self.returned |= set(again)
-                self.delete(again)  # SQS may deliver what was deleted: it was moved, and once is enough
+            came_again([message["MessageId"] for message in messages if message["MessageId"] in seen])
             fresh = {message["MessageId"]: message for message in messages if message["MessageId"] not in seen}
-            # What is seen again only comes round when `HIDDEN` is over, so a queue that long still has an end.
             if not fresh:
+                self.came_round = bool(messages)
                 return
             seen |= fresh.keys()
             received = (letter_of(message, ttl=ttl) for message in fresh.values())
@@ -564,19 +559,14 @@ class DeadLetterQueue:
             yield letters
 
     def delete(self, message_ids: Sequence[str]) -> dict[str, str | None]:
-        """Delete at most ten messages; return the ids of those that SQS did not, with the reason if it says one."""
-        answer = self._sqs.delete_message_batch(
-            QueueUrl=self._url,
-            Entries=[
-                {"Id": str(number), "ReceiptHandle": self._handles[each]} for number, each in enumerate(message_ids)
-            ],
-        )
+        """Delete at most ten messages; return the ids of those that may still be here, with the reason if known."""
+        answer = self._sqs.delete_message_batch(QueueUrl=self._url, Entries=self._entries(message_ids))
         failures = _failures(len(message_ids), answer)
         for number, each in enumerate(message_ids):
+            if not self.is_ours(each):  # if somebody has received it since, SQS deletes nothing and says that it did
+                failures.setdefault(number)
             if number not in failures:
-                self._until.pop(each, None)
-                self._deleted.add(each)
-                self.returned.discard(each)
+                del self._held[each]
         return {message_ids[number]: why for number, why in failures.items()}
 
 
@@ -587,11 +577,10 @@ def look(
 
     Each `yield` is a point at which it may end; the ids are those entered since the last.
     """
-
-    def is_of_the_reason(letter: Letter) -> bool:
-        return letter.reason.startswith(wishes.only)
-
-    for letters in queue.letters(ttl=wishes.ttl, wanted=is_of_the_reason, most=wishes.limit):
+    received = queue.letters(
+        ttl=wishes.ttl, wanted=lambda letter: letter.reason.startswith(wishes.only), most=wishes.limit
+    )
+    for letters in received:
         for letter in letters:
             at = now()
             decision = decide(letter, now=at, rejected=wishes.rejected, renew=wishes.renew or None)
@@ -619,10 +608,18 @@ def move(
     """
     ledger |= {each: shown.became(Done.NOT_REACHED) for each, shown in ledger.items()}
 
-    def is_meant(letter: Letter) -> bool:
-        return letter.message.message_id in ledger
+    def came_again(message_ids: Sequence[str]) -> None:
+        # SQS may deliver what was deleted: it was moved, and once is enough.
+        moved = {each: ledger[each] for each in message_ids if each in ledger and ledger[each].done in _MOVED}
+        _delete(queue, moved, why="sent, and it came here again", ledger=ledger)
 
-    for letters in queue.letters(ttl=wishes.ttl, wanted=is_meant, most=len(ledger)):
+    received = queue.letters(
+        ttl=wishes.ttl,
+        wanted=lambda letter: letter.message.message_id in ledger,
+        most=len(ledger),
+        came_again=came_again,
+    )
+    for letters in received:
         moves: list[tuple[Entry, str]] = []
         at = now()
         for letter in letters:
@@ -635,7 +632,9 @@ def move(
                 ledger[shown.message_id] = shown
         yield [each.message.message_id for each in letters if ledger[each.message.message_id].done is Done.STAYS]
         for batch in pack(range(len(moves)), [_size(body) for _, body in moves], LARGEST_MESSAGE):
-            _move_batch(queue, [moves[place] for place in batch], sqs=sqs, to=to, ledger=ledger)
+            # What became visible before its turn stays "not reached": others may have moved it.
+            ours = [moves[place] for place in batch if queue.is_ours(moves[place][0].message_id)]
+            _move_batch(queue, ours, sqs=sqs, to=to, ledger=ledger)
             yield [moves[place][0].message_id for place in batch]
 
 
@@ -645,6 +644,8 @@ def _move_batch(
     def becomes(done: Done, why: str) -> dict[str, Entry]:
         return {shown.message_id: shown.became(done, why) for shown, _ in batch}
 
+    if not batch:
+        return
     ledger |= becomes(Done.IN_DOUBT, "it is not known whether it was sent; it is here as well")
     try:
         answer = sqs.send_message_batch(
@@ -657,18 +658,23 @@ def _move_batch(
         raise
     unsent = _failures(len(batch), answer)
     sent = {shown.message_id: shown for number, (shown, _) in enumerate(batch) if number not in unsent}
-    ledger |= {each: shown.became(Done.IN_DOUBT, "sent, and it may be here as well") for each, shown in sent.items()}
     for number, why in unsent.items():
         if why is not None:  # else SQS does not say, and it stays in doubt
             shown, _ = batch[number]
             ledger[shown.message_id] = shown.became(Done.FAILED, f"not sent: {why}")
+    _delete(queue, sent, why="sent, and it may be here as well", ledger=ledger)
+
+
+def _delete(queue: DeadLetterQueue, sent: Mapping[str, Entry], *, why: str, ledger: dict[str, Entry]) -> None:
+    """Delete what was sent; what is not known to be deleted is in doubt because of `why`."""
     if not sent:
         return
+    ledger |= {each: shown.became(Done.IN_DOUBT, why) for each, shown in sent.items()}
     undeleted = queue.delete(list(sent))
     ledger |= {each: shown for each, shown in sent.items() if each not in undeleted}
-    for each, why in undeleted.items():
-        if why is not None:
-            ledger[each] = sent[each].became(Done.IN_DOUBT, f"sent, but it is here as well: {why}")
+    for each, refusal in undeleted.items():
+        if refusal is not None:
+            ledger[each] = sent[each].became(Done.IN_DOUBT, f"sent, but it is here as well: {refusal}")
 
 
 def _failures(entries: int, answer: Any) -> dict[int, str | None]:
@@ -679,10 +685,9 @@ def _failures(entries: int, answer: Any) -> dict[int, str | None]:
 
 
 def _was_not_carried_out(error: BaseException) -> bool:
-    """Whether AWS said no to the call, or was never asked. False also if the answer to an earlier try was lost."""
+    """Return whether AWS said no to the call, or was never asked."""
     if isinstance(error, ClientError):
-        metadata = error.response.get("ResponseMetadata", {})
-        return 400 <= metadata.get("HTTPStatusCode", 0) < 500 and not metadata.get("RetryAttempts")  # noqa: PLR2004 - 4xx
+        return 400 <= error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500  # noqa: PLR2004 - 4xx
     return isinstance(error, BotoCoreError) and not isinstance(error, HTTPClientError | ConnectionError)
 
 
@@ -697,16 +702,16 @@ class Signals:
     """SIGINT, SIGTERM and SIGHUP, within a `with` block. `first` is the first that came.
 
     The first raises `KeyboardInterrupt`, but only at a safe point, or when the next one is reached: a call to AWS that
-    is under way gets its answer, so that nothing is in doubt. The second, or any after `last_part`, raises `StopAtOnce`
-    wherever it comes. After that, before `begin` and after `end`, none raises anything.
+    is under way gets its answer, so that nothing is in doubt. The second raises `StopAtOnce` wherever it comes. Both
+    only while they are `heard`. The third ends the process, whatever that hangs in.
     """
 
     def __init__(self) -> None:
         self.first: signal.Signals | None = None
         self._is_safe = False
-        self._is_last = False
         self._raises = False
         self._before: dict[signal.Signals, Any] = {}
+        self._hook_before = sys.unraisablehook
 
     def __enter__(self) -> Self:
         wanted = [each for each in signal.Signals if each.name in {"SIGINT", "SIGTERM", "SIGHUP"}]  # Windows has two
@@ -720,22 +725,34 @@ class Signals:
     ) -> None:
         for each, before in self._before.items():
             signal.signal(each, before)
+        sys.unraisablehook = self._hook_before
 
     def _came(self, number: int, _: object) -> None:
         again = self.first is not None
         self.first = self.first or signal.Signals(number)
+        if again:
+            for each in self._before:
+                signal.signal(each, signal.SIG_DFL)
         if not self._raises:
             return
-        if again or self._is_last:
+        if again or self._is_safe:
+            # What is raised within a call may leave a half-made socket, whose end Python would report.
+            sys.unraisablehook = lambda _: None
+        if again:
             self._raises = False
             raise StopAtOnce
         if self._is_safe:
             raise KeyboardInterrupt
-        _alert(b"interrupted: the call under way is finished first; once more ends it at once\n")
+        _alert(b"interrupted: what is under way is finished first; once more ends it at once\n")
 
-    def begin(self) -> None:
-        """Let signals raise something from now on."""
-        self._raises = True
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Let signals raise something within this block."""
+        try:
+            self._raises = True
+            yield
+        finally:
+            self._raises = False
 
     @contextmanager
     def safe_point(self) -> Iterator[None]:
@@ -748,14 +765,6 @@ class Signals:
         finally:
             self._is_safe = False
 
-    def last_part(self) -> None:
-        """Let any signal cut short what comes now, even if others came before."""
-        self._is_last = True
-
-    def end(self) -> None:
-        """Let no signal raise anything any more."""
-        self._raises = False
-
 
 def _alert(text: bytes) -> None:
     """Write to standard error within a signal handler, where `print` might cut short another."""
@@ -767,8 +776,8 @@ def _alert(text: bytes) -> None:
 # The command.
 
 
-class RedriveFailed(Exception):
-    """What keeps the whole command from being carried out, for the person who called it."""
+_NOT_REACHED: Final = "others hold them or have moved them, or they were visible again before their turn"
+_CAME_ROUND: Final = "messages came round again before the end of the queue: it may hold others too"
 
 
 class _Run:
@@ -789,21 +798,28 @@ class _Run:
         self._ledger: dict[str, Entry] = {}
 
     def carry_out(self) -> None:
-        """Look or move. Raises `RedriveFailed`, `OutputLost`, `KeyboardInterrupt`, or whatever boto3 raises."""
-        sqs = boto3.client("sqs")
+        """Look or move. Raises `RedriveFailed`, `KeyboardInterrupt`, or whatever boto3 raises."""
+        sqs = _client()
         url = _url(sqs, self._asked.queue)
         to = None
         if self._asked.apply:
             to = _url(sqs, self._asked.to) if self._asked.to else _source_of(sqs, url)
             if urlsplit(to).path == urlsplit(url).path:
-                raise RedriveFailed("--to is the dead-letter queue itself")
+                raise RedriveFailed("TO= / --to is the dead-letter queue itself")
         self._queue = queue = DeadLetterQueue(sqs, url, now=_now)
         # A look of its own comes first, so that nothing is hidden while a person thinks.
         with queue:
             for message_ids in look(queue, wishes=self._wishes, ledger=self._ledger, now=_now):
                 self._show([] if to else message_ids)
-        if to is None:
-            return
+        problems = [_CAME_ROUND] if queue.came_round else []
+        if to:
+            self._move(queue, sqs=sqs, to=to)
+        if missing := sum(shown.done is Done.NOT_REACHED for shown in self._ledger.values()):
+            problems.append(f"{missing} messages were not reached: {_NOT_REACHED}")
+        if problems:
+            raise RedriveFailed("; ".join(problems))
+
+    def _move(self, queue: DeadLetterQueue, *, sqs: SQSClient, to: str) -> None:
         with self._signals.safe_point():
             renewed_tasks = _ask([shown for shown in self._ledger.values() if shown.done is Done.WOULD_ASK])
         _note(f"moving to {to}")
@@ -818,8 +834,6 @@ class _Run:
                 now=_now,
             ):
                 self._show(message_ids)
-        if missing := sum(shown.done is Done.NOT_REACHED for shown in self._ledger.values()):
-            raise RedriveFailed(f"{missing} of the messages did not come again: others hold them, or SQS was slow")
 
     def _show(self, message_ids: Sequence[str]) -> None:
         """Write what has become of some messages, if it is not to be JSON; the command may end here."""
@@ -834,36 +848,38 @@ class _Run:
             self._written |= {each.message_id for each in new}
 
     def write_rest(self, *, error: str | None) -> None:
-        """Write to standard output what is still owed to it."""
-        if not self._asked.json:
-            self._write_new(self._touched, write=_say)
-            return
+        """Write to standard output what is still owed to it. Raises `OutputLost`, `StopAtOnce`."""
         hidden = self._hidden
         result = {
             "applied": self._asked.apply,
-            "messages": [dataclasses.asdict(each) for each in self._entries],
+            "messages": [dataclasses.asdict(each) for each in self._ledger.values()],
             "hidden": hidden and dataclasses.asdict(hidden),
             "error": error,
         }
-        # JSON escapes all control characters but this one.
-        _say(*json.dumps(result, indent=2).replace("\x7f", "\\u007f").split("\n"))
-        self._written |= self._ledger.keys()
+        text = json.dumps(result, indent=2)  # it is whole before a signal can cut it, and ASCII
+        with self._signals.heard():  # the reader may hang
+            if self._asked.json:
+                _say(text, escape=False)
+                self._written |= self._ledger.keys()
+            else:
+                self._write_new(self._touched, write=_say)
 
     def summarise(self) -> None:
         """Write the summary to standard error, after what standard output did not take."""
         self._write_new(self._touched, write=_note)
-        counts = Counter(each.done for each in self._entries)
-        said = ", ".join(f"{count} {done}" for done, count in counts.items()) or "none"
-        _note(f"{counts.total()} messages: {said}")
+        counts = Counter(each.done for each in self._ledger.values())
+        said = ", ".join(f"{count} {done}" for done, count in counts.items())
+        _note(f"{counts.total()} messages: {said or 'none, but for those that others hold now'}")
+        moved, missed, doubted = sum(counts[done] for done in _MOVED), counts[Done.NOT_REACHED], counts[Done.IN_DOUBT]
+        left = counts.total() - moved - missed - doubted
         if self._asked.apply:
-            moved, doubted = sum(counts[done] for done in _MOVED), counts[Done.IN_DOUBT]
-            _note(f"moved {moved}, left {counts.total() - moved - doubted}, in doubt {doubted}")
+            _note(f"moved {moved}, left {left}, not reached {missed}, in doubt {doubted}")
         else:
-            _note("nothing was moved (--apply moves)")
-        if doubtful := [each.message_id for each in self._entries if each.done is Done.IN_DOUBT]:
+            _note("nothing was moved (APPLY=1 / --apply moves)")
+        if doubtful := [each.message_id for each in self._ledger.values() if each.done is Done.IN_DOUBT]:
             _note(f"in doubt, may be in both queues and so come twice: {', '.join(doubtful)}")
         if hidden := self._hidden:
-            more = f", and up to {hidden.perhaps_more} whose answer was lost," if hidden.perhaps_more else ""
+            more = f", and up to {_BATCH} whose answer was lost," if hidden.perhaps_more else ""
             why = f": {hidden.why}" if hidden.why else ""
             _note(
                 f"{len(hidden.message_ids)} messages{more} may stay hidden in the dead-letter queue"
@@ -873,32 +889,22 @@ class _Run:
     @property
     def has_failures(self) -> bool:
         """Whether a message is not where it should be."""
-        return any(each.done in {Done.FAILED, Done.IN_DOUBT} for each in self._entries)
-
-    @property
-    def _entries(self) -> list[Entry]:
-        returned = self._queue.returned if self._queue else ()
-        return [
-            each.became(Done.IN_DOUBT, "sent, and it came here again")
-            if each.done in _MOVED and each.message_id in returned
-            else each
-            for each in self._ledger.values()
-        ]
+        return any(each.done in {Done.FAILED, Done.IN_DOUBT} for each in self._ledger.values())
 
     @property
     def _touched(self) -> list[Entry]:
-        return [each for each in self._entries if each.done in _TOUCHED]
+        return [each for each in self._ledger.values() if each.done in _TOUCHED]
 
     @property
     def _hidden(self) -> Hidden | None:
-        return self._queue.hidden(_now()) if self._queue else None
+        return self._queue.hidden if self._queue else None
 
 
 def _ask(expired: Sequence[Entry]) -> frozenset[str]:
     """Ask about each task once; return those that are to be renewed."""
     # There is no `sys.stdin` at all when whoever started this closed it.
     if expired and not (sys.stdin and sys.stdin.isatty()):
-        _note("no terminal to ask at: what has expired stays, unless --renew is given")
+        _note("no terminal to ask at: what has expired stays, unless RENEW=1 / --renew is given")
         return frozenset()
     by_task: dict[str, list[Entry]] = {}
     for shown in expired:
@@ -922,16 +928,33 @@ def _says_yes(task: str, entries: Sequence[Entry]) -> bool:
     return answer.strip().lower() in {"y", "yes"}
 
 
+def _client() -> SQSClient:
+    # One try a call. If the answer to a first try was lost, a second one sends the messages again or hides others, and
+    # nobody would know.
+    config = Config(retries={"total_max_attempts": 1}, connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT)
+    try:
+        sqs = boto3.client("sqs", config=config)
+        _ = urlsplit(sqs.meta.endpoint_url).port  # it must be a number, and botocore looks at it late
+    except ValueError as error:
+        raise RedriveFailed(f"{error} (AWS_ENDPOINT_URL, AWS_DEFAULT_REGION)") from error
+    return sqs
+
+
 def _url(sqs: SQSClient, queue: str) -> str:
     return queue if "://" in queue else sqs.get_queue_url(QueueName=queue)["QueueUrl"]
 
 
 def _source_of(sqs: SQSClient, url: str) -> str:
-    pages = sqs.get_paginator("list_dead_letter_source_queues").paginate(QueueUrl=url)
-    sources = [source for page in pages for source in page.get("queueUrls", [])]
+    try:
+        pages = sqs.get_paginator("list_dead_letter_source_queues").paginate(QueueUrl=url)
+        sources = [source for page in pages for source in page.get("queueUrls", [])]
+    except ClientError as refusal:
+        raise RedriveFailed(f"{_words_of(refusal)}; TO= / --to says which queue without asking") from refusal
     if len(sources) != 1:
         found = ", ".join(sources) or "none"
-        raise RedriveFailed(f"--to must say which queue: those that name this one as their dead-letter queue: {found}")
+        raise RedriveFailed(
+            f"TO= / --to must say which queue: those that name this one as their dead-letter queue: {found}"
+        )
     return sources[0]
 
 
@@ -948,14 +971,19 @@ def _words_of(error: BotoCoreError | ClientError) -> str:
     return f"sqs:{error.operation_name} was refused: {error}"
 
 
-def _count(text: str, most: int = sys.maxsize) -> int:
-    if 1 <= int(text) <= most:
-        return int(text)
-    raise ValueError(text)
+def _queue(text: str) -> str:
+    with suppress(ValueError):
+        parts = urlsplit(text)
+        if text and ("://" not in text or (parts.hostname and parts.port != 0)):
+            return text
+    raise argparse.ArgumentTypeError("should be the name or the URL of a queue")
 
 
-def _seconds(text: str) -> int:
-    return _count(text, _LONGEST_TTL)
+def _count(text: str) -> int:
+    with suppress(ValueError):
+        if 1 <= int(text) <= _MOST:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"should be a whole number, 1 or more, at most {_MOST}")
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -963,16 +991,18 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m local.redrive",
         description="Show what lies in a dead-letter queue and why; with --apply, move it back.",
     )
-    parser.add_argument("--queue", required=True, help="the dead-letter queue, its name or URL")
-    parser.add_argument("--to", help="where to (name or URL); default: the one queue that the dead-letter queue serves")
+    parser.add_argument("--queue", required=True, type=_queue, help="the dead-letter queue, its name or URL")
+    parser.add_argument(
+        "--to", type=_queue, help="where to (name or URL); default: the one queue that the dead-letter queue serves"
+    )
     parser.add_argument("--apply", action="store_true", help="move; without it nothing is moved")
     parser.add_argument("--renew", action="store_true", help="renew what has expired, without asking")
     parser.add_argument("--rejected", action="store_true", help="move what was rejected too")
     parser.add_argument("--only", default="", metavar="REASON", help="only those whose reason begins so")
-    parser.add_argument("--limit", type=_count, default=sys.maxsize, metavar="N", help="at most so many messages")
+    parser.add_argument("--limit", type=_count, default=_MOST, metavar="N", help="at most so many messages")
     parser.add_argument(
         "--ttl",
-        type=_seconds,
+        type=_count,
         default=os.environ.get("COMMAND_TTL_SECONDS", str(_TTL_SECONDS)),  # a text, so it is checked like an argument
         metavar="SECONDS",
         help="COMMAND_TTL_SECONDS of the deployment; default: the variable of that name, else 3600",
@@ -984,43 +1014,34 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Look or move as the command line says; return the exit status."""
     asked = _arguments(arguments)
-    signals = Signals()
-    run = _Run(asked, signals=signals)
-    error: str | None = None
-    status = 0
-    with signals:
+    with Signals() as signals:
+        run = _Run(asked, signals=signals)
+        error, status = _carried_out(run, signals=signals)
+        if signals.first and error != _INTERRUPTED:
+            error = f"{_INTERRUPTED}; {error}" if error else _INTERRUPTED
         try:
-            try:
-                signals.begin()
-                error, status = _carried_out(run)
-                if signals.first and error != _INTERRUPTED:
-                    error = f"{_INTERRUPTED}; {error}" if error else _INTERRUPTED
-                signals.last_part()
-                run.write_rest(error=error)
-            finally:
-                signals.end()
+            run.write_rest(error=error)
         except OutputLost as lost:
             error, status = error or str(lost), status or lost.status
-        except KeyboardInterrupt:
-            error = error or _INTERRUPTED
+        except StopAtOnce:
+            pass
         run.summarise()
+        if signals.first:
+            error = error or _INTERRUPTED
         if error:
             _note(error)
-        for stream in (sys.stdout, sys.stderr):
-            _let_go(stream)
         return _BY_SIGNAL + signals.first if signals.first else status
 
 
-def _carried_out(run: _Run) -> tuple[str | None, int]:
+def _carried_out(run: _Run, *, signals: Signals) -> tuple[str | None, int]:
     """Return what went wrong, and the exit status for it."""
     try:
-        run.carry_out()
+        with signals.heard():
+            run.carry_out()
     except (BotoCoreError, ClientError) as refusal:
         return _words_of(refusal), _FAILED
     except RedriveFailed as failure:
-        return str(failure), _FAILED
-    except OutputLost as lost:
-        return str(lost), lost.status
+        return str(failure), failure.status
     except KeyboardInterrupt:
         return _INTERRUPTED, _BY_SIGNAL + signal.SIGINT
     except Exception as error:  # noqa: BLE001 - a defect, but what was moved must be said
@@ -1030,4 +1051,5 @@ def _carried_out(run: _Run) -> tuple[str | None, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Each line was flushed. What a stream did not take, Python would try once more at its end, and fail or hang.
+    os._exit(main())

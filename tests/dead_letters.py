@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -63,6 +64,7 @@ class FakeSqs:
     repeats: list[list[dict[str, Any]]] = field(default_factory=list)
     comes_back: bool = False
     calls: list[str] = field(default_factory=list)
+    meta: Any = field(default_factory=lambda: SimpleNamespace(endpoint_url="https://sqs"))
 
     def _called(self, operation: str) -> None:
         self.calls.append(operation)
@@ -80,11 +82,11 @@ class FakeSqs:
         self._done("get_queue_url")
         return {"QueueUrl": f"https://sqs/1/{QueueName}"}
 
-    def get_paginator(self, operation: str) -> FakeSqs:
-        self._called(operation)
+    def get_paginator(self, _: str) -> FakeSqs:
         return self
 
     def paginate(self, **_: str) -> list[dict[str, list[str]]]:
+        self._called("list_dead_letter_source_queues")
         return [{"queueUrls": [source]} for source in self.sources] or [{}]
 
     def receive_message(self, **asked: Any) -> dict[str, Any]:
@@ -138,10 +140,11 @@ class FakeSqs:
         assert QueueUrl == DEAD
         answer: dict[str, Any] = {"Successful": [], "Failed": []}
         for each in Entries:
-            body = self.hidden[each["ReceiptHandle"]]["Body"]
+            # With the handle of an earlier receive SQS deletes nothing, and says that it did.
+            body = self.hidden.get(each["ReceiptHandle"], {}).get("Body", "")
             why = next((why for word, why in self.refuse_delete.items() if word in body), None)
             if why is None:
-                del self.hidden[each["ReceiptHandle"]]
+                self.hidden.pop(each["ReceiptHandle"], None)
                 answer["Successful"].append({"Id": each["Id"]})
             else:
                 answer["Failed"].append({"Id": each["Id"], "Code": why, "Message": "no", "SenderFault": False})
@@ -217,7 +220,11 @@ class Ended:
     @property
     def counts(self) -> dict[str, int]:
         [line] = re.findall(r"^\d+ messages: (.*)$", self.err, re.MULTILINE)
-        counts = {} if line == "none" else {each.split(" ", 1)[1]: int(each.split(" ")[0]) for each in line.split(", ")}
+        counts = (
+            {}
+            if line.startswith("none")
+            else {each.split(" ", 1)[1]: int(each.split(" ")[0]) for each in line.split(", ")}
+        )
         assert sum(counts.values()) == int(re.findall(r"^(\d+) messages:", self.err, re.MULTILINE)[0])
         return counts
 
@@ -248,11 +255,13 @@ def check(sqs: FakeSqs, ended: Ended, *, applied: bool) -> None:
     assert counts.get(DOUBT, 0) == len(ended.in_doubt)
     assert counts.keys() <= {*HERE, *MOVED, DOUBT}
     if applied:
-        moved, left, doubted = map(
-            int, re.findall(r"^moved (\d+), left (\d+), in doubt (\d+)$", ended.err, re.MULTILINE)[0]
+        moved, left, missed, doubted = map(
+            int,
+            re.findall(r"^moved (\d+), left (\d+), not reached (\d+), in doubt (\d+)$", ended.err, re.MULTILINE)[0],
         )
         assert (moved, doubted) == (sum(counts.get(done, 0) for done in MOVED), len(ended.in_doubt))
-        assert moved + left + doubted == sum(counts.values())
+        assert missed == counts.get("not reached", 0)
+        assert moved + left + missed + doubted == sum(counts.values())
     else:
         assert "nothing was moved" in ended.err
     found = re.findall(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-COPIED: Final = ("functions", "shared", "local", "tests", "events", "template.yaml", "pyproject.toml")
+COPIED: Final = ("functions", "shared", "local", "tests", "events", "template.yaml", "pyproject.toml", "Makefile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ COMMANDS: Final = ("tests/unit/test_commands.py",)
 REDRIVE: Final = ("tests/unit/test_redrive.py",)
 REDRIVE_ENDS: Final = ("tests/unit/test_redrive_ends.py", "tests/unit/test_redrive.py")
 REDRIVE_PROCESS: Final = ("tests/end_to_end/test_redrive_ends.py",)
+REDRIVE_MAKE: Final = ("tests/unit/test_redrive_make.py",)
 CONFIRM: Final = ("tests/unit/test_confirmed_stops.py",)
 SWEEP: Final = ("tests/unit/test_staleness.py", "tests/unit/test_sightings.py", "tests/unit/test_sweeping.py")
 EVIDENCE: Final = ("tests/unit/test_sweep_evidence.py",)
@@ -449,8 +450,8 @@ MUTANTS: Final = (
     Mutant(
         "redrive: JSON holds a control character",
         "local/redrive.py",
-        '.replace("\\x7f", "\\\\u007f")',
-        "",
+        "json.dumps(result, indent=2)",
+        "json.dumps(result, indent=2, ensure_ascii=False)",
         REDRIVE_PROCESS,
     ),
     Mutant(
@@ -463,8 +464,8 @@ MUTANTS: Final = (
     Mutant(
         "redrive: what is sent and not yet deleted is as good as unsent",
         "local/redrive.py",
-        'shown.became(Done.IN_DOUBT, "sent, and it may be here as well")',
-        "shown.became(Done.NOT_REACHED)",
+        "    ledger |= {each: shown.became(Done.IN_DOUBT, why) for each, shown in sent.items()}\n",
+        "    ledger |= {each: shown.became(Done.NOT_REACHED) for each, shown in sent.items()}\n",
         REDRIVE_ENDS,
     ),
     Mutant(
@@ -491,15 +492,15 @@ MUTANTS: Final = (
     Mutant(
         "redrive: what came again after its delete counts as moved",
         "local/redrive.py",
-        "                self.returned |= set(again)\n",
-        "",
+        "moved = {each: ledger[each] for each in message_ids if each in ledger and ledger[each].done in _MOVED}",
+        "moved: dict[str, Entry] = {}",
         REDRIVE,
     ),
     Mutant(
         "redrive: what could not be made visible is not said to be hidden",
         "local/redrive.py",
-        "        until = {each: until for each, until in self._until.items() if until > now}\n",
-        "        until: dict[str, datetime] = {}\n",
+        "for each, held in self._held.items() if held.hidden_until > now",
+        "for each, held in self._held.items() if held.hidden_until < now",
         REDRIVE_ENDS,
     ),
     Mutant(
@@ -510,12 +511,140 @@ MUTANTS: Final = (
         REDRIVE_ENDS,
     ),
     Mutant(
-        "redrive: what SQS handed out in a try whose answer was lost is not said",
+        "redrive: a call whose answer was lost is made again",
         "local/redrive.py",
-        "            self._lost_until = until\n",
-        "            pass\n",
+        'retries={"total_max_attempts": 1}, ',
+        "",
+        REDRIVE_PROCESS,
+    ),
+    Mutant(
+        "redrive: a call may take minutes",
+        "local/redrive.py",
+        ", connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT",
+        "",
         REDRIVE,
     ),
+    Mutant(
+        "redrive: what others may have received is sent",
+        "local/redrive.py",
+        "ours = [moves[place] for place in batch if queue.is_ours(moves[place][0].message_id)]",
+        "ours = [moves[place] for place in batch]",
+        REDRIVE,
+    ),
+    Mutant(
+        "redrive: what others may have received counts as deleted",
+        "local/redrive.py",
+        "                failures.setdefault(number)\n",
+        "                pass\n",
+        REDRIVE,
+    ),
+    Mutant(
+        "redrive: what others may have received is made visible",
+        "local/redrive.py",
+        "batched([each for each in self._held if self.is_ours(each)], ",
+        "batched(list(self._held), ",
+        REDRIVE,
+    ),
+    Mutant(
+        "redrive: a message is ours for as long as SQS may hide it at most",
+        "local/redrive.py",
+        "asked_at + hidden, self._now() + hidden)",
+        "self._now() + hidden, self._now() + hidden)",
+        REDRIVE,
+    ),
+    Mutant(
+        "redrive: a look that may have missed messages is a success",
+        "local/redrive.py",
+        "                self.came_round = bool(messages)\n",
+        "",
+        REDRIVE,
+    ),
+    Mutant(
+        "redrive: what was not reached is left",
+        "local/redrive.py",
+        "left = counts.total() - moved - missed - doubted",
+        "left = counts.total() - moved - doubted",
+        REDRIVE,
+    ),
+    Mutant(
+        "redrive: a third signal ends nothing",
+        "local/redrive.py",
+        "                signal.signal(each, signal.SIG_DFL)\n",
+        "                pass\n",
+        REDRIVE_PROCESS,
+    ),
+    Mutant(
+        "redrive: no signal cuts the last output",
+        "local/redrive.py",
+        "        with self._signals.heard():  # the reader may hang\n",
+        "        if True:\n",
+        REDRIVE_PROCESS,
+    ),
+    Mutant(
+        "redrive: a second signal cuts the report before it is written",
+        "local/redrive.py",
+        "            self._raises = True\n            yield\n        finally:\n            self._raises = False\n",
+        "            self._raises = True\n            yield\n        finally:\n            pass\n",
+        REDRIVE_ENDS,
+    ),
+    Mutant(
+        "redrive: what a signal left half-made is reported by Python",
+        "local/redrive.py",
+        "            sys.unraisablehook = lambda _: None\n",
+        "            pass\n",
+        REDRIVE_ENDS,
+    ),
+    Mutant(
+        "redrive: Python's own reports stay off",
+        "local/redrive.py",
+        "        sys.unraisablehook = self._hook_before\n",
+        "",
+        REDRIVE_ENDS,
+    ),
+    Mutant(
+        "redrive: an endpoint that is none is a defect",
+        "local/redrive.py",
+        "    except ValueError as error:\n        raise RedriveFailed",
+        "    except ZeroDivisionError as error:\n        raise RedriveFailed",
+        REDRIVE,
+    ),
+    Mutant(
+        "redrive: a port that is none is a defect",
+        "local/redrive.py",
+        "        _ = urlsplit(sqs.meta.endpoint_url).port  #",
+        "        #",
+        REDRIVE,
+    ),
+    Mutant(
+        "redrive: a URL that is none is a queue",
+        "local/redrive.py",
+        "(parts.hostname and parts.port != 0)",
+        "True",
+        REDRIVE,
+    ),
+    Mutant(
+        "redrive: a stack that cannot look up the source does not ask for TO=",
+        "local/redrive.py",
+        "    except ClientError as refusal:\n        raise RedriveFailed",
+        "    except ZeroDivisionError as refusal:\n        raise RedriveFailed",
+        REDRIVE,
+    ),
+    Mutant("redrive: make APPLY=0 moves", "Makefile", "$(if $(filter-out 1,$2),", "$(if ,", REDRIVE_MAKE),
+    Mutant(
+        "redrive: an exported flag is heard by make",
+        "Makefile",
+        "flag = $(if $(and $(written),$2)",
+        "flag = $(if $(and $2)",
+        REDRIVE_MAKE,
+    ),
+    Mutant(
+        "redrive: an exported value is heard by make",
+        "Makefile",
+        "option = $(if $(and $(written),$2)",
+        "option = $(if $(and $2)",
+        REDRIVE_MAKE,
+    ),
+    Mutant("redrive: make takes an unknown name", "Makefile", "$(if $(unknown),$(error", "$(if ,$(error", REDRIVE_MAKE),
     Mutant(
         "redrive: a call that was never made is said to have hidden messages",
         "local/redrive.py",
@@ -535,13 +664,13 @@ MUTANTS: Final = (
         "local/redrive.py",
         "            if self.first:\n                raise KeyboardInterrupt\n            yield",
         "            yield",
-        REDRIVE_ENDS,
+        REDRIVE_PROCESS,
     ),
     Mutant(
         "redrive: a second signal waits for the call that is under way",
         "local/redrive.py",
-        "        if again or self._is_last:\n            self._raises = False\n            raise StopAtOnce\n",
-        "        if again or self._is_last:\n            return\n",
+        "        if again:\n            self._raises = False\n            raise StopAtOnce\n",
+        "        if again:\n            return\n",
         REDRIVE_PROCESS,
     ),
     Mutant(
@@ -550,13 +679,6 @@ MUTANTS: Final = (
         "        if isinstance(error, StopAtOnce):\n            return\n",
         "",
         REDRIVE_PROCESS,
-    ),
-    Mutant(
-        "redrive: a signal cuts the summary",
-        "local/redrive.py",
-        "            finally:\n                signals.end()\n",
-        "            finally:\n                pass\n",
-        REDRIVE_ENDS,
     ),
     Mutant(
         "redrive: a signal that was ignored stops it",
@@ -587,10 +709,10 @@ MUTANTS: Final = (
         REDRIVE_ENDS,
     ),
     Mutant(
-        "redrive: Python fails to flush a closed pipe at its end",
+        "redrive: Python fails to flush a closed pipe at its end, or hangs",
         "local/redrive.py",
-        "            _let_go(stream)\n",
-        "            pass\n",
+        "    os._exit(main())\n",
+        "    sys.exit(main())\n",
         REDRIVE_PROCESS,
     ),
     Mutant(

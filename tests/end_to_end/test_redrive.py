@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -150,10 +151,10 @@ def test_ctrl_c_in_the_long_poll_and_a_closed_pipe_leave_nothing_hidden() -> Non
         )
         os.close(writer)
         [moved] = [line for line in done.stderr.splitlines() if line.startswith("moved ")]
-        _, count, _, left, _, _, doubted = moved.replace(",", "").split()
-        assert (done.returncode, int(count) + int(left), doubted) == (141, 12, "0")
-        assert (lying(stack, queue), lying(stack, dead)) == ((int(count), 0), (int(left), 0))
-        assert int(count) > 0
+        count, left, missed, doubted = map(int, re.findall(r"\d+", moved))
+        assert (done.returncode, count + left + missed, doubted) == (141, 12, 0)
+        assert (lying(stack, queue), lying(stack, dead)) == ((count, 0), (left + missed, 0))
+        assert count > 0
 
 
 def lying(stack: LocalStack, url: str) -> tuple[int, int]:

@@ -31,6 +31,7 @@ from tests.strategies import commands
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from botocore.config import Config
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
@@ -193,7 +194,7 @@ def test_a_renewed_remainder_stays_where_it_was_carried_out() -> None:
 def test_an_expired_command_is_asked_about_and_without_a_yes_stays() -> None:
     old: dict[str, Any] = {"stamped": NOW - HOUR}
     assert decided(**old) == Ask()
-    assert decided(**old, renew=False) == Stay("it has expired (--renew renews and moves it)")
+    assert decided(**old, renew=False) == Stay("it has expired (RENEW=1 / --renew renews and moves it)")
     assert moved(**old, renew=True) == {**STOP, "command_id": "m-1", "requested_at": to_rfc3339(NOW)}
 
 
@@ -228,7 +229,7 @@ def test_a_remainder_that_gave_up_moves_as_the_service_wrote_it() -> None:
     ["no JSON", '{"command": "stop_task"', json.dumps({"command": "stop_task"}), json.dumps(by_topic(["no object"]))],
 )
 def test_what_is_no_command_stays_and_if_asked_for_is_moved_to_the_byte(body: str) -> None:
-    assert decided(body) == Stay("it is no command, or was rejected (--rejected moves it)")
+    assert decided(body) == Stay("it is no command, or was rejected (REJECTED=1 / --rejected moves it)")
     assert decided(body, rejected=True) == Move(body, renewed=False)
 
 
@@ -304,7 +305,7 @@ class Shell:
 
     def run(self, sqs: FakeSqs, *arguments: str, answers: str | None = None) -> tuple[int, dict[str, Any], str]:
         """Give the exit status, the JSON and what was said on standard error."""
-        self.patch.setattr("boto3.client", lambda _: sqs)
+        self.patch.setattr("boto3.client", lambda *_, **__: sqs)
         self.patch.setattr("sys.stdin", io.StringIO() if answers is None else Terminal(answers))
         status = main(["--queue", DEAD, "--json", *arguments])
         out, err = self.capsys.readouterr()
@@ -367,7 +368,7 @@ def test_what_is_shown_says_what_and_why(shell: Shell) -> None:
 
 
 def test_nothing_in_a_message_can_steer_the_terminal(shell: Shell) -> None:
-    shell.patch.setattr("boto3.client", lambda _: world(received("\x1b[2J", failure_reason="\x1b]0;x\x07")))
+    shell.patch.setattr("boto3.client", lambda *_, **__: world(received("\x1b[2J", failure_reason="\x1b]0;x\x07")))
     assert main(["--queue", DEAD]) == 0
     out, _ = shell.capsys.readouterr()
     assert out.replace("\n", "").isprintable()
@@ -403,7 +404,7 @@ def test_nothing_is_hidden_while_a_person_thinks(shell: Shell) -> None:
             assert sqs.left == ["m-1"]
             return "y\n"
 
-    shell.patch.setattr("boto3.client", lambda _: sqs)
+    shell.patch.setattr("boto3.client", lambda *_, **__: sqs)
     shell.patch.setattr("sys.stdin", Thinking())
     assert main(["--queue", DEAD, "--apply"]) == 0
     assert sqs.left == []
@@ -476,6 +477,7 @@ def test_an_entry_that_is_not_deleted_is_in_both_queues_and_says_so(shell: Shell
     [
         ("receive_message", "AWS.SimpleQueueService.NonExistentQueue", "there is no such queue"),
         ("receive_message", "AccessDenied", "sqs:receive_message was refused"),
+        ("list_dead_letter_source_queues", "InvalidAction", "TO= / --to says which queue without asking"),
         ("list_dead_letter_source_queues", "AccessDenied", "sqs:list_dead_letter_source_queues was refused"),
         ("send_message_batch", "AccessDenied", "sqs:send_message_batch was refused"),
         ("delete_message_batch", "AccessDenied", "sqs:delete_message_batch was refused"),
@@ -512,7 +514,7 @@ def test_what_cannot_be_given_back_is_said_to_be_hidden_and_is_not_moved(shell: 
     until = datetime.fromisoformat(shown["hidden"].pop("until"))
     assert timedelta(seconds=299) < until - before < timedelta(seconds=330)
     assert shown["hidden"].pop("why").endswith("no")
-    assert shown["hidden"] == {"message_ids": ["m-1", "m-2"], "perhaps_more": 0}
+    assert shown["hidden"] == {"message_ids": ["m-1", "m-2"], "perhaps_more": False}
     assert f"2 messages may stay hidden in the dead-letter queue until {to_rfc3339(until)} at the latest: " in err
     sqs.queues[DEAD] += fresh(2)
     status, shown, _ = shell.run(sqs, "--apply")
@@ -554,18 +556,21 @@ def test_a_message_that_comes_again_and_cannot_be_deleted_is_in_doubt(shell: She
     status, shown, err = shell.run(sqs, "--apply")
     assert (status, sqs.left) == (1, ["m-1", "m-11", "m-12", "m-13"])
     assert (done(shown)["m-1"], shown["messages"][0]["why"]) == ("IN DOUBT", "sent, and it came here again")
-    assert "moved 9, left 3, in doubt 1" in err
+    assert "moved 9, left 0, not reached 3, in doubt 1" in err
 
 
-def test_what_an_answer_that_was_lost_and_asked_for_again_may_have_hidden_is_said(shell: Shell) -> None:
-    class Retried(FakeSqs):
-        def receive_message(self, **asked: Any) -> dict[str, Any]:
-            return super().receive_message(**asked) | {"ResponseMetadata": {"RetryAttempts": 1}}
+def test_each_call_is_made_once_and_ends_soon(shell: Shell) -> None:
+    given: dict[str, Any] = {}
 
-    _, shown, err = shell.run(Retried(world(*fresh(2)).queues))
-    assert (shown["hidden"]["message_ids"], shown["hidden"]["perhaps_more"]) == ([], 10)
-    assert "0 messages, and up to 10 whose answer was lost, may stay hidden" in err
-    assert shell.run(world(*fresh(2)))[1]["hidden"] is None
+    def client(service: str, *, config: Config) -> FakeSqs:
+        given.update(vars(config), service=service)
+        return world()
+
+    shell.patch.setattr("boto3.client", client)
+    assert main(["--queue", DEAD]) == 0
+    assert (given["service"], given["retries"]) == ("sqs", {"total_max_attempts": 1})
+    assert redrive.WAIT < given["read_timeout"] <= 10
+    assert given["connect_timeout"] <= 5
 
 
 def test_what_was_never_asked_for_is_not_said_to_be_hidden(shell: Shell) -> None:
@@ -600,17 +605,107 @@ def test_what_others_took_in_the_meantime_is_missed_aloud(shell: Shell) -> None:
             sqs.queues[DEAD].clear()
             return "y\n"
 
-    shell.patch.setattr("boto3.client", lambda _: sqs)
+    shell.patch.setattr("boto3.client", lambda *_, **__: sqs)
     shell.patch.setattr("sys.stdin", Slow())
     assert main(["--queue", DEAD, "--apply"]) == 1
-    assert "1 of the messages did not come again" in shell.capsys.readouterr().err
+    assert "moved 0, left 0, not reached 1, in doubt 0\n1 messages were not reached" in shell.capsys.readouterr().err
 
 
-def test_the_same_message_over_and_over_comes_to_an_end(shell: Shell) -> None:
-    message = received("no JSON")
-    sqs = world(message, repeats=[[], *([message] for _ in range(9))])
-    assert len(shell.run(sqs)[1]["messages"]) == 1
-    assert sqs.calls.count("receive_message") == 2
+@pytest.mark.parametrize("arguments", [(), ("--apply", "--rejected")])
+def test_messages_that_come_round_end_a_look_that_may_have_missed_others(
+    shell: Shell, arguments: tuple[str, ...]
+) -> None:
+    message = received("no JSON", stamped=datetime.now(UTC))
+    sqs = world(message, repeats=[[], [message]])
+    status, shown, err = shell.run(sqs, *arguments)
+    assert (status, len(shown["messages"])) == (1, 1)
+    assert shown["error"] == "messages came round again before the end of the queue: it may hold others too"
+    assert shown["error"] in err
+    assert len(sqs.queues[SOURCE]) == len(arguments) / 2, "what was seen is moved"
+
+
+def test_a_look_that_finds_nothing_does_not_say_that_nothing_is_there(shell: Shell) -> None:
+    status, _, err = shell.run(world())
+    assert (status, err) == (
+        0,
+        "0 messages: none, but for those that others hold now\nnothing was moved (APPLY=1 / --apply moves)\n",
+    )
+
+
+# When messages are no longer hidden
+
+
+@dataclass
+class Suspended:
+    """The command sleeps until its messages are visible again, at the `turn`th `operation`, `moment` it is done."""
+
+    patch: pytest.MonkeyPatch
+    operation: str
+    moment: str
+    turn: int = 1
+    meanwhile: Callable[[], None] = lambda: None
+    late: timedelta = timedelta()
+
+    def __post_init__(self) -> None:
+        self.patch.setattr(redrive, "_now", lambda: datetime.now(UTC) + self.late)
+
+    def __call__(self, operation: str, moment: str) -> None:
+        if (operation, moment) == (self.operation, self.moment):
+            self.turn -= 1
+            if self.turn == 0:
+                self.late = timedelta(seconds=redrive.HIDDEN)
+                self.meanwhile()
+
+
+def test_what_may_be_of_others_again_is_not_sent(shell: Shell) -> None:
+    sqs = world(*fresh(12))
+
+    def others_move_them() -> None:
+        sqs.queues[SOURCE] += sqs.hidden.values()
+        sqs.hidden.clear()
+
+    # The look receives twice, and in vain for a third time.
+    sqs.hook = Suspended(shell.patch, "receive_message", "after", 4, others_move_them)
+    status, shown, err = shell.run(sqs, "--apply")
+    assert (status, sqs.calls.count("send_message_batch"), len(sqs.queues[SOURCE])) == (1, 1, 12)
+    assert [*done(shown).values()] == ["not reached"] * 10 + ["moved"] * 2
+    assert "moved 2, left 0, not reached 10, in doubt 0" in err
+    assert "10 messages were not reached: others hold them or have moved them, or they were visible again" in err
+
+
+def test_what_was_held_up_by_the_receive_itself_is_counted_from_before_it(shell: Shell) -> None:
+    sqs = world(*fresh(1))
+    sqs.hook = Suspended(shell.patch, "receive_message", "before", 3)
+    status, shown, _ = shell.run(sqs, "--apply")
+    assert (status, done(shown), sqs.sent) == (1, {"m-1": "not reached"}, [])
+
+
+@pytest.mark.parametrize(
+    ("operation", "moment"),
+    [("send_message_batch", "after"), ("delete_message_batch", "before"), ("delete_message_batch", "after")],
+)
+def test_what_may_be_of_others_again_before_its_delete_returns_is_in_doubt(
+    shell: Shell, operation: str, moment: str
+) -> None:
+    sqs = world(*fresh(12))
+
+    def others_receive_them() -> None:
+        sqs.hidden = {f"new {handle}": message for handle, message in sqs.hidden.items()}
+
+    sqs.hook = Suspended(shell.patch, operation, moment, meanwhile=others_receive_them)
+    status, shown, err = shell.run(sqs, "--apply")
+    assert status == 1
+    assert [*done(shown).values()] == ["IN DOUBT"] * 10 + ["moved"] * 2
+    assert {each["why"] for each in shown["messages"]} == {"sent, and it may be here as well", None}
+    assert "moved 2, left 0, not reached 0, in doubt 10" in err
+
+
+def test_what_may_be_of_others_again_is_not_made_visible(shell: Shell) -> None:
+    sqs = world(*fresh(1))
+    sqs.hook = Suspended(shell.patch, "receive_message", "before", 2)
+    status, shown, _ = shell.run(sqs)
+    assert (status, shown["hidden"]) == (0, None)
+    assert "change_message_visibility_batch" not in sqs.calls
 
 
 def test_large_messages_are_sent_in_calls_that_hold_them() -> None:
@@ -638,7 +733,7 @@ def test_without_exactly_one_source_the_other_queue_must_be_named(
     sqs = world(*fresh(1), sources=sources)
     status, shown, _ = shell.run(sqs, "--apply")
     assert (status, sqs.left) == (1, ["m-1"])
-    assert "--to must say which queue" in shown["error"]
+    assert "TO= / --to must say which queue" in shown["error"]
     assert found in shown["error"]
     assert shell.run(sqs, "--apply", "--to", "stop")[0] == 0
     assert len(sqs.sent) == 1
@@ -647,15 +742,46 @@ def test_without_exactly_one_source_the_other_queue_must_be_named(
 def test_a_queue_is_never_moved_into_itself(shell: Shell) -> None:
     for itself in ("stop-dead-letter", "https://another.name/1/stop-dead-letter"):
         status, shown, _ = shell.run(world(*fresh(1)), "--apply", "--to", itself)
-        assert (status, shown["error"]) == (1, "--to is the dead-letter queue itself")
+        assert (status, shown["error"]) == (1, "TO= / --to is the dead-letter queue itself")
 
 
-@pytest.mark.parametrize("wrong", [("--limit", "0"), ("--ttl", "-1"), ("--ttl", "9" * 20), ("--limit", "x")])
-def test_a_wrong_command_line_ends_with_2(wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+NUMBER = "should be a whole number, 1 or more"
+QUEUE = "should be the name or the URL of a queue"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--limit", "0", NUMBER),
+        ("--limit", "x", NUMBER),
+        ("--ttl", "-1", NUMBER),
+        ("--ttl", "9" * 5000, NUMBER),
+        ("--queue", "http://[", QUEUE),
+        ("--queue", "http:///1/x", QUEUE),
+        ("--queue", "http://sqs:99999/1/x", QUEUE),
+        ("--queue", "", QUEUE),
+        ("--to", "http://[", QUEUE),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2(
+    option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["--queue", DEAD, *wrong])
+        main(["--queue", DEAD, option, value])
     assert ended.value.code == 2
-    assert wrong[0] in capsys.readouterr().err
+    assert f"{option}: {said}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("endpoint", ["localhost:1", "http://[", "http://127.0.0.1:99999", "http://127.0.0.1:port"])
+def test_an_endpoint_that_is_none_is_said_to_be_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], endpoint: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert main(["--queue", "stop"]) == 1
+    err = capsys.readouterr().err
+    assert err.endswith(" (AWS_ENDPOINT_URL, AWS_DEFAULT_REGION)\n")
+    assert "Traceback" not in err
 
 
 def test_the_time_to_live_is_taken_from_the_environment_unless_it_is_given(shell: Shell) -> None:
@@ -677,7 +803,7 @@ def test_a_time_to_live_in_the_environment_that_is_none_ends_with_2(
 
 def test_a_closed_standard_input_is_no_terminal(shell: Shell) -> None:
     sqs = world(expired(1))
-    shell.patch.setattr("boto3.client", lambda _: sqs)
+    shell.patch.setattr("boto3.client", lambda *_, **__: sqs)
     shell.patch.setattr("sys.stdin", None)
     assert main(["--queue", DEAD, "--apply"]) == 0
     assert sqs.left == ["m-1"]

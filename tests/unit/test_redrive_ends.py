@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 import sys
 from collections import Counter
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local import redrive
-from local.redrive import Signals, main
+from local.redrive import Signals, StopAtOnce, main
 from tests.dead_letters import DEAD, Ended, FakeSqs, check, letters, refused, world
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class Faults:
         self.happened.append(kind)
         self.reader_gone |= kind == "pipe"
         for name in {"once": ["SIGINT"], "twice": ["SIGINT", "SIGINT"], "term": ["SIGTERM"]}.get(kind, []):
-            signal.raise_signal(signal.Signals[name])
+            if signal.getsignal(signal.SIGINT) != signal.SIG_DFL:  # it would end this process too
+                signal.raise_signal(signal.Signals[name])
         return kind
 
 
@@ -77,10 +79,13 @@ def run(sqs: FakeSqs, at: dict[int, str], *arguments: str, answers: str = "") ->
     sqs.hook = faults.at_call
     out, err = Output(faults), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr("boto3.client", lambda _: sqs)
+        patch.setattr("boto3.client", lambda *_, **__: sqs)
         patch.setattr("sys.stdin", io.StringIO(answers))
         patch.delenv("COMMAND_TTL_SECONDS", raising=False)
-        status = main(["--queue", DEAD, *arguments])
+        try:
+            status = main(["--queue", DEAD, *arguments])
+        except KeyboardInterrupt:  # it would end pytest
+            pytest.fail("a signal cut the report")
     assert "Traceback" not in err.getvalue() or "defect" in faults.happened
     return Ended(status, out.getvalue(), err.getvalue()), faults
 
@@ -174,3 +179,53 @@ def test_a_signal_at_any_line_is_reported_as_it_is(count: int) -> None:
         assert ended.status == (0 if number > every - 10 and ended.status == 0 else 130), "too late for the status"
         if count == 1:
             assert (sqs.hidden, ended.in_doubt) == ({}, set())
+
+
+def test_a_third_signal_is_no_longer_caught_and_all_is_as_before_at_the_end() -> None:
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(each) for each in watched]
+    with Signals() as signals:
+        signal.raise_signal(signal.SIGTERM)
+        assert signal.SIG_DFL not in {signal.getsignal(each) for each in watched}
+        signal.raise_signal(signal.SIGINT)
+        assert {signal.getsignal(each) for each in watched} == {signal.SIG_DFL}
+        assert signals.first == signal.SIGTERM
+    assert [signal.getsignal(each) for each in watched] == before
+
+
+def test_what_a_signal_leaves_half_made_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    class HalfMade:
+        def __del__(self) -> None:
+            raise AttributeError
+
+    reported: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", reported.append)
+    with Signals() as signals:
+        HalfMade()
+        assert len(reported) == 1, "but before a signal all is"
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(StopAtOnce), signals.heard():
+            signal.raise_signal(signal.SIGINT)
+        HalfMade()
+    assert len(reported) == 1
+    HalfMade()
+    assert len(reported) == 2
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_signals_while_an_error_is_put_in_words_leave_the_json_whole(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    def interrupted(error: Any) -> str:
+        for _ in range(count):
+            signal.raise_signal(signal.SIGINT)
+        return str(error)
+
+    monkeypatch.setattr(redrive, "_words_of", interrupted)
+    ended, _ = run(
+        world(*letters(), raises={"receive_message": refused("ReceiveMessage", "AccessDenied")}), {}, "--json"
+    )
+    assert ended.status == 130
+    error: str = json.loads(ended.out)["error"]
+    assert error.startswith("interrupted; ")
+    assert "AccessDenied" in error
