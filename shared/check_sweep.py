@@ -173,12 +173,11 @@ class CheckSweep:
     def _is_claimed(self, command: SweepCommand) -> bool:
         """Claim an item; if another sweep has written it since the look, look again. Return whether it is claimed."""
         task_id = command.task_id
-        for _ in range(ROUNDS):
+        for round_ in range(ROUNDS):
             held, now = self._items.get(task_id), self._patience.now()
             if held is not None and held.is_claimed(now - self._ages[task_id].behind):
                 return False
-            if task_id in self._claims:  # refused, and what another sweep has written is no claim
-                del self._claims[task_id]
+            if round_:  # another sweep has written the item, and not claimed it
                 again = self._age(self._listed[task_id])
                 if again is None or not self._is_stale(again):
                     return False
@@ -188,6 +187,7 @@ class CheckSweep:
             self._claims[task_id] = claim  # it may be there though no answer comes
             if self._swap(task_id, held, claim):
                 return True
+            del self._claims[task_id]
         return False
 
     def _look_at(self, tasks: Sequence[ListedCheckTask]) -> list[_Look]:
