@@ -632,6 +632,23 @@ def test_what_the_last_look_had_time_for_is_sent(latency: float) -> None:
     assert report["sent"] == len(sent(world)) == 125 - report["missed"] > 20
 
 
+def test_a_last_look_that_takes_all_its_time_leaves_the_claims_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(check_jobs="listed")
+    for number in range(30):
+        check(world, f"t-{number:02}", running_since=world.ago(hours=3))
+    handle = world.cloud.handle
+
+    def slow(request: Request) -> Reply:
+        world.clock.seconds += 60 * ("quering" in request.target)
+        return handle(request)
+
+    world.meanwhile(monkeypatch, lambda: setattr(world.cloud, "handle", slow))
+    with pytest.raises(HuaweiUnavailable, match=r"^(\d+) of \1 commands were sent; of \d+ stale tasks"):
+        world.sweep(CHECKS, **STOP)
+    assert world.clock.seconds > 800
+    assert len(sent(world)) == world.aws.events[-1]["sent"] > 10
+
+
 @pytest.mark.parametrize("latency", [1.5, 2.0, 2.5])
 def test_a_last_look_that_has_no_time_for_all_sends_for_some(latency: float) -> None:
     world = seen(*(f"t-{number:03}" for number in range(125)))
