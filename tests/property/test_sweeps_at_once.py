@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from tests.sweep_world import (
+from tests.two_sweeps import (
     EXACT,
     Begin,
     Break,
@@ -48,17 +48,7 @@ _PERCENT: Final = st.sampled_from([0, 10, 50, 80])
 _ARMED: Final = st.sampled_from([True, True, True, False])
 _COUNTED: Final = st.sampled_from([False, False, True])
 _CALLS: Final[tuple[Call | None, ...]] = (None, "write", "list", "progress", "read", "sqs", "bus", "end")
-_DAMAGES: Final[tuple[Damage, ...]] = (
-    "write not done",
-    "write done, answer lost",
-    "table unread",
-    "sqs denied",
-    "sqs refuses all",
-    "sqs refuses the first",
-    "sqs answer lost",
-    "bus down",
-    "huawei silent",
-)
+_DAMAGES: Final[tuple[Damage, ...]] = get_args(Damage.__value__)
 _PLACES: Final[tuple[tuple[Call, ...], ...]] = (
     (),
     ("read",),

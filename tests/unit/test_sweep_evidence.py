@@ -20,7 +20,7 @@ from shared.sightings import Item, Sighting
 from shared.sweeping import LONGEST_ERROR
 from shared.telemetry import Telemetry
 from tests.fakes import failure_of
-from tests.swept_world import (
+from tests.one_sweep import (
     BATCHES,
     CHECKS,
     COUNTED,

@@ -20,7 +20,7 @@ from shared.errors import DeploymentFault, HuaweiUnavailable, PublishingFailed, 
 from shared.publishing import LARGEST_MESSAGE
 from shared.sightings import NoMemory
 from tests.fakes import defaults
-from tests.swept_world import BATCHES, CHECKS, COUNTED, STOP, TARGETS_QUEUE, TASK_QUEUE, World, batch, found
+from tests.one_sweep import BATCHES, CHECKS, COUNTED, STOP, TARGETS_QUEUE, TASK_QUEUE, World, batch, found
 
 if TYPE_CHECKING:
     from local.huawei.cloud import Reply
