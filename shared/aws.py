@@ -41,7 +41,10 @@ ENTRIES_PER_BATCH: Final = 10
 """The limit of PutEvents and of the batch requests of SQS."""
 
 EVENTS_BYTES_PER_BATCH: Final = 262_144
-"""PutEvents: 256 KB in every region and partition; the newer limit of 1 MB is not needed for 100 results."""
+"""PutEvents, one event and all of a call. It is 1 MB by now, but still 256 KB in China, and ten events need no more.
+
+https://docs.amazonaws.cn/en_us/eventbridge/latest/userguide/eb-putevent-size.html
+"""
 
 MESSAGES_BYTES_PER_BATCH: Final = 1_048_576
 """SendMessageBatch, and one message: 1 MiB, attributes included.

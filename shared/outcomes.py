@@ -21,7 +21,7 @@ RESULTS_PER_EVENT: Final = 100
 """Most targets whose results one event carries."""
 
 ERROR_MESSAGE_LENGTH: Final = 300
-"""Characters kept of Huawei's message on a target, so that 100 results always fit into an event of 256 KiB."""
+"""Characters kept of Huawei's message on a target, so that 100 results always fit into 256 KiB, see `shared/aws.py`."""
 
 MOST_COUNTED: Final = 1_000_000
 """What each count of a `Tally` holds at most."""
