@@ -209,10 +209,12 @@ def test_what_a_later_round_finds_stands_before_what_is_less_bad_and_where_it_wa
         return {"refused": Finding(Verdict.REFUSED, "IOTDA.1", "no")} if "refused" in hit else {}
 
     world.batches.disturb = disturb
-    answer = world.call(stop("gone-0", *ended, "gone-1", "refused"))
+    answer = world.call(stop("gone-1", "gone-0", *ended, "gone-2", "refused"))
     assert answer["attempt"] == 2
-    expected = [("refused", "refused"), ("gone-0", "not_found"), ("gone-1", "not_found")]
-    assert results(answer) == expected + [(target, "already_ended") for target in ended[:97]]
+    expected = [
+        ("refused", "refused"), ("gone-1", "not_found"), ("gone-0", "not_found"), ("gone-2", "not_found"),
+    ]  # fmt: skip
+    assert results(answer) == expected + [(target, "already_ended") for target in ended[:96]]
 
 
 def test_results_are_cut_to_the_first_hundred_that_were_not_stopped_and_the_tally_counts_all() -> None:
