@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from shared.aws import AwsRefused, AwsUnavailable, BusEvent, Message
 from shared.errors import DeploymentFault
-from shared.outcomes import DETAIL_TYPE, SOURCE, Outcome, to_rfc3339
+from shared.outcomes import DETAIL_TYPE, SOURCE, Outcome, Status, to_rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from shared.aws import Failure
@@ -100,20 +100,55 @@ class Publisher:
 
     def publish(self, parcels: Sequence[Parcel], *, deadline: Deadline) -> Published:
         """Publish every outcome, then send what belongs to those whose outcomes are all on the bus."""
-        failed: dict[str, str] = {}
         faults: list[DeploymentFault] = []
-        written = ((parcel.message_id, _event(outcome)) for parcel in parcels for outcome in parcel.outcomes)
-        for some in batched(written, WRITTEN_AT_ONCE, strict=False):
-            events = [event for _, event in some]
+        failed = self._put_in_order(parcels, faults, deadline)
+        failed |= self._send([parcel for parcel in parcels if parcel.message_id not in failed], faults, deadline)
+        return Published(failed, faults[0] if faults else None)
+
+    def _put_in_order(
+        self, parcels: Sequence[Parcel], faults: list[DeploymentFault], deadline: Deadline
+    ) -> dict[str, str]:
+        """Publish every outcome; return the messages of which one could not be published, with the reason.
+
+        The final event of a command is published only after all its other events in this delivery are on the bus. If
+        one of them could not be published, the final event is not published either, and the message goes back.
+
+        Several messages may be of one command: SQS delivers a message twice, or a duplicate left a second remainder.
+        All of them count, since a consumer knows a command by its `command_id` and not by its messages. What another
+        invocation publishes at the same time is not known here.
+        """
+        failed: dict[str, str] = {}
+        incomplete: dict[str, str] = {}
+        finals: list[tuple[str, Outcome]] = []  # one a message: those that come before are made, sent and forgotten
+        for message_id, outcome, reason in self._put(_all_but(finals, parcels), faults, deadline):
+            failed[message_id] = incomplete[outcome.command_id] = reason
+        for message_id, final in finals:
+            if final.command_id in incomplete:
+                reason = f"another event of the command is not on the bus: {incomplete[final.command_id]}"
+                failed.setdefault(message_id, reason)
+        complete = ((message_id, final) for message_id, final in finals if final.command_id not in incomplete)
+        return failed | {message_id: reason for message_id, _, reason in self._put(complete, faults, deadline)}
+
+    def _put(
+        self, outcomes: Iterable[tuple[str, Outcome]], faults: list[DeploymentFault], deadline: Deadline
+    ) -> Iterator[tuple[str, Outcome, str]]:
+        """Publish; yield the outcomes that could not be published, with their message and the reason."""
+        for some in batched(outcomes, WRITTEN_AT_ONCE, strict=False):
+            events = [_event(outcome) for _, outcome in some]
             try:
                 unpublished = self._bus.put_events(self._bus_name, events, deadline=deadline)
             except (AwsRefused, AwsUnavailable) as error:
                 unpublished = dict.fromkeys(range(len(events)), str(error))
                 faults += [DeploymentFault(f"OUTCOME_BUS_NAME: {error}")] if isinstance(error, AwsRefused) else []
-            failed |= {some[index][0]: reason for index, reason in unpublished.items()}
+            for index, reason in unpublished.items():
+                yield *some[index], reason
+
+    def _send(self, parcels: Iterable[Parcel], faults: list[DeploymentFault], deadline: Deadline) -> dict[str, str]:
+        """Send remainders and dead letters; return the messages whose own could not be sent, with the reason."""
+        failed: dict[str, str] = {}
         by_queue: dict[str, list[tuple[str, Message]]] = {}
         for parcel in parcels:
-            if parcel.send is not None and parcel.message_id not in failed:
+            if parcel.send is not None:
                 queue_url, message = parcel.send
                 by_queue.setdefault(queue_url, []).append((parcel.message_id, message))
         for queue_url, letters in by_queue.items():
@@ -125,7 +160,17 @@ class Publisher:
                 unsent = dict.fromkeys(range(len(messages)), str(error))
                 faults += [DeploymentFault(f"{queue_url}: {error}")] if isinstance(error, AwsRefused) else []
             failed |= {letters[index][0]: reason for index, reason in unsent.items()}
-        return Published(failed, faults[0] if faults else None)
+        return failed
+
+
+def _all_but(finals: list[tuple[str, Outcome]], parcels: Iterable[Parcel]) -> Iterator[tuple[str, Outcome]]:
+    """Yield every outcome with its message, but add the final ones to `finals`: each outcome is made only once."""
+    for parcel in parcels:
+        for outcome in parcel.outcomes:
+            if outcome.status is Status.IN_PROGRESS:
+                yield parcel.message_id, outcome
+            else:
+                finals.append((parcel.message_id, outcome))
 
 
 def _event(outcome: Outcome) -> BusEvent:

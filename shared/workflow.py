@@ -10,7 +10,8 @@ import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import chain, islice
+from heapq import nsmallest
+from itertools import chain
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
@@ -24,7 +25,7 @@ from shared.publishing import Parcel, before_publishing
 from shared.settlement import Done, GoesOn, LeftOpen, Undone, reject, settle, settle_late_call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from shared.commands import Command
     from shared.deadline import Deadline
@@ -102,7 +103,7 @@ class Workflow:
         """Carry out the command that `event` is, until it is over or the time nearly is.
 
         Answers with the final outcome as it is on the bus, but that `results` holds what this invocation found other
-        than `stopped`, the first 100 of it (`tally` counts all); or, for want of time, with exactly
+        than `stopped`, the worst 100 of it, worst first (`tally` counts all); or, for want of time, with exactly
         `{"status": "unfinished", "remainder": {command}}`, and `remainder` is the event of a later call. Attempts are
         counted on in it, so that a loop of such calls ends.
 
@@ -155,6 +156,7 @@ class Workflow:
             raise
 
     def _carry_out(self, command: Command, deadline: Deadline) -> dict[str, Any]:
+        asked = command.asked
         shown: tuple[TargetResult, ...] = ()
         delay: float = 0
         why = "a stop that was sent before the command expired may not show yet"
@@ -172,7 +174,7 @@ class Workflow:
             if self._is_to_be_called_again(command, settlement, findings, is_late=is_late):
                 raise _unavailable(why)
             self._publish(settlement.outcomes, deadline)
-            shown = _shown(shown, settlement.outcomes)
+            shown = _shown(shown, settlement.outcomes, asked)
             match settlement:
                 case Done(outcomes) | Undone(outcomes):
                     return _answer(outcomes[-1], shown)
@@ -294,13 +296,35 @@ def _what_came_between(findings: Findings) -> str:
     return first.error_code or (is_ours and first.error_msg) or "Huawei Cloud gave transient errors only"
 
 
-def _shown(before: tuple[TargetResult, ...], outcomes: Sequence[Outcome]) -> tuple[TargetResult, ...]:
-    """Add the results that an answer shows, as many as fit into one event, and so into a state of Step Functions.
+WORST_FIRST: Final = (
+    Result.REFUSED,
+    Result.NOT_FOUND,
+    Result.GAVE_UP,
+    Result.STILL_RUNNING,
+    Result.ALREADY_ENDED,
+    Result.WOULD_STOP,
+)
+"""The results that an answer shows, all but `stopped`, by what a person has to look into first."""
 
-    Both hold 256 KiB (https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html).
+
+def _shown(
+    before: Iterable[TargetResult], outcomes: Iterable[Outcome], asked: Sequence[str]
+) -> tuple[TargetResult, ...]:
+    """Return the results that an answer shows: the worst of `before` and `outcomes`, those alike in the order `asked`.
+
+    They are as many as fit into one event, and so into a state of Step Functions. Both hold 256 KiB
+    (https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html). No more are held at once: a command
+    has up to 100 000. What Huawei lists of its own, for `all_targets`, comes after what was asked for.
     """
-    found = (each for outcome in outcomes for each in outcome.results if each.result is not Result.STOPPED)
-    return (*before, *islice(found, RESULTS_PER_EVENT - len(before)))
+    place = {target: number for number, target in enumerate(asked)}
+    found = (each for outcome in outcomes for each in outcome.results if each.result in WORST_FIRST)
+    return tuple(
+        nsmallest(
+            RESULTS_PER_EVENT,
+            chain(before, found),
+            key=lambda each: (WORST_FIRST.index(each.result), place.get(each.target, len(place))),
+        )
+    )
 
 
 def _answer(final: Outcome, shown: tuple[TargetResult, ...]) -> dict[str, Any]:

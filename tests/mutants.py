@@ -75,6 +75,7 @@ IN_DOUBT: Final = ("tests/property/test_stops_in_doubt.py",)
 MEMORY: Final = ("tests/contract/test_memory.py",)
 REDELIVERY: Final = ("tests/property/test_redelivery.py",)
 TEMPLATE: Final = ("tests/template/test_rules.py",)
+ORDER: Final = ("tests/unit/test_order_of_events.py", "tests/property/test_order_of_events.py")
 
 MUTANTS: Final = (
     Mutant(
@@ -2180,15 +2181,15 @@ MUTANTS: Final = (
     Mutant(
         "13 events: only as many as are written at once",
         "shared/publishing.py",
-        "in batched(written, WRITTEN_AT_ONCE, strict=False):",
-        "in list(batched(written, WRITTEN_AT_ONCE, strict=False))[:1]:",
+        "in batched(outcomes, WRITTEN_AT_ONCE, strict=False):",
+        "in list(batched(outcomes, WRITTEN_AT_ONCE, strict=False))[:1]:",
         EVENTS,
     ),
     Mutant(
         "13 events: another message is blamed for one that failed",
         "shared/publishing.py",
-        "failed |= {some[index][0]: reason for index, reason in unpublished.items()}",
-        "failed |= {some[0][0]: reason for index, reason in unpublished.items()}",
+        "yield *some[index], reason",
+        "yield *some[0], reason",
         EVENTS,
     ),
     Mutant(
@@ -2695,6 +2696,104 @@ MUTANTS: Final = (
         "formatdate(call.now, usegmt=True)",
         "formatdate(call.now)",
         ("tests/unit/test_stand_in_dates.py",),
+    ),
+    Mutant(
+        "26 order: a final event goes out with the others",
+        "shared/publishing.py",
+        "if outcome.status is Status.IN_PROGRESS:",
+        "if outcome.status is not Status.REJECTED:",
+        ORDER,
+    ),
+    Mutant(
+        "26 order: a final event goes out without one of the others",
+        "shared/publishing.py",
+        "for message_id, final in finals if final.command_id not in incomplete)",
+        "for message_id, final in finals)",
+        ORDER,
+    ),
+    Mutant(
+        "26 order: only the events of its own message count",
+        "shared/publishing.py",
+        "failed[message_id] = incomplete[outcome.command_id] = reason",
+        "failed[message_id] = incomplete[message_id] = reason",
+        ORDER,
+    ),
+    Mutant(
+        "26 order: a message whose final event is held back is acknowledged",
+        "shared/publishing.py",
+        "                failed.setdefault(message_id, reason)",
+        "                pass",
+        ORDER,
+    ),
+    Mutant(
+        "26 order: a final event that is not on the bus is acknowledged",
+        "shared/publishing.py",
+        "return failed | {message_id: reason for message_id, _, reason in self._put(complete, faults, deadline)}",
+        "return failed | {message_id: reason for message_id, _, reason in self._put(complete, faults, deadline) if 0}",
+        ORDER,
+    ),
+    Mutant(
+        "26 order: the final events go out one by one",
+        "shared/publishing.py",
+        "for message_id, _, reason in self._put(complete, faults, deadline)}",
+        "for each in [*complete] for message_id, _, reason in self._put([each], faults, deadline)}",
+        ORDER,
+    ),
+    Mutant(
+        "26 order: all events are made at once",
+        "shared/publishing.py",
+        "self._put(_all_but(finals, parcels), faults, deadline)",
+        "self._put([*_all_but(finals, parcels)], faults, deadline)",
+        ORDER,
+    ),
+    Mutant(
+        "26 order: what belongs to a message goes to its queue although an event is missing",
+        "shared/publishing.py",
+        "[parcel for parcel in parcels if parcel.message_id not in failed]",
+        "parcels",
+        ORDER,
+    ),
+    Mutant(
+        "9 workflow: the answer shows the first results, not the worst",
+        "shared/workflow.py",
+        "(WORST_FIRST.index(each.result), place.get(",
+        "(0, place.get(",
+        WORKFLOW,
+    ),
+    Mutant(
+        "9 workflow: what has ended stands before what still runs",
+        "shared/workflow.py",
+        "    Result.STILL_RUNNING,\n    Result.ALREADY_ENDED,\n",
+        "    Result.ALREADY_ENDED,\n    Result.STILL_RUNNING,\n",
+        WORKFLOW,
+    ),
+    Mutant(
+        "9 workflow: results that are alike stand as they were found",
+        "shared/workflow.py",
+        "place.get(each.target, len(place))",
+        "0",
+        WORKFLOW,
+    ),
+    Mutant(
+        "9 workflow: the places are those of the last round",
+        "shared/workflow.py",
+        "_shown(shown, settlement.outcomes, asked)",
+        "_shown(shown, settlement.outcomes, command.asked)",
+        WORKFLOW,
+    ),
+    Mutant(
+        "9 workflow: the results of earlier rounds are forgotten",
+        "shared/workflow.py",
+        "            chain(before, found),",
+        "            found,",
+        WORKFLOW,
+    ),
+    Mutant(
+        "9 workflow: what was stopped is shown too",
+        "shared/workflow.py",
+        "WORST_FIRST: Final = (\n",
+        "WORST_FIRST: Final = (\n    Result.STOPPED,\n",
+        WORKFLOW,
     ),
 )
 

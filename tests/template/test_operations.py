@@ -23,7 +23,7 @@ COMMANDS: Final = sorted(
     set(re.findall(r"\baws [a-z][a-z0-9-]+ [a-z].*?(?=`\s|`$|\"\)|$)", BOTH.replace("\\\n", " "), re.MULTILINE))
 )
 
-OF_THE_CLI_ITSELF: Final = {"query", "output", "cli-binary-format", "notification-endpoint"}
+OF_THE_CLI_ITSELF: Final = {"query", "output", "cli-binary-format", "cli-read-timeout", "notification-endpoint"}
 NOT_OF_AN_API: Final = {"aws cloudformation deploy"}
 """What the AWS CLI adds to the services' own operations."""
 

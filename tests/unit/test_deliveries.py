@@ -332,8 +332,8 @@ def test_a_fault_in_the_middle_tells_what_was_done_and_gives_back_only_what_was_
     failed = world.deliver(stop(*(f"d{n}" for n in range(150))), stop("d0"), "junk")
     assert failed == ["m-0"]
     assert [(event["command_id"], event["status"]) for event in world.aws.events] == [
-        ("m-2", "rejected"),
         ("m-0", "in_progress"),
+        ("m-2", "rejected"),
         ("m-1", "succeeded"),
     ]
 

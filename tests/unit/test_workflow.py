@@ -14,12 +14,21 @@ from shared.deadline import Deadline
 from shared.errors import CommandRejected, DeploymentFault, HuaweiUnavailable, PublishingFailed
 from shared.execution import DOUBT
 from shared.findings import Finding, Verdict
-from shared.outcomes import to_rfc3339
+from shared.outcomes import Result, to_rfc3339
 from shared.planning import BatchTask, Stop, StopAll
 from shared.publishing import Publisher
 from shared.settings import StopInWorkflowSettings, read_settings
 from shared.telemetry import Telemetry
-from shared.workflow import LEAST_READ, LEAST_ROUND, LONGEST_CALL, LONGEST_REASON, READ_FOR, PacedService, Workflow
+from shared.workflow import (
+    LEAST_READ,
+    LEAST_ROUND,
+    LONGEST_CALL,
+    LONGEST_REASON,
+    READ_FOR,
+    WORST_FIRST,
+    PacedService,
+    Workflow,
+)
 from tests.fakes import BATCH, CHECK, ENVIRONMENT, NOW, Clock, FakeAws, FakeHuawei
 from tests.quiet import quiet_logger
 
@@ -152,6 +161,60 @@ def test_a_running_check_is_stopped_and_the_answer_is_the_final_event() -> None:
     (event,) = world.aws.events
     assert event == answer | {"results": [{"target": CHECK.task_id, "result": "stopped"}]}
     assert world.batches.calls == []
+
+
+def test_the_worst_of_sixty_thousand_targets_come_first() -> None:
+    """They are what a person has to look into; 300 that had ended in front of them would hide them all."""
+    ended, unknown = [f"ended-{n}" for n in range(300)], [f"unknown-{n}" for n in range(200)]
+    running = [f"d{n}" for n in range(59_500)]
+    world = World(seconds=300)
+    world.batches.states[BATCH] = dict.fromkeys(running, Verdict.RUNS) | dict.fromkeys(ended, Verdict.ENDED)
+    answer = world.call(stop(*ended, *running, *unknown))
+    assert results(answer) == [(target, "not_found") for target in unknown[:100]]
+    tally = {result: number for result, number in answer["tally"].items() if number}
+    assert tally == {"stopped": 59_500, "already_ended": 300, "not_found": 200}
+    assert len(json.dumps(answer)) < STATE, "it fits into a state, too"
+
+
+def test_each_kind_of_result_has_its_place_and_those_alike_stand_as_they_were_asked_for() -> None:
+    world = World(targets=4, seconds=3600, MAX_ATTEMPTS="2")
+    world.batches.states[BATCH] |= {"e1": Verdict.ENDED, "e0": Verdict.ENDED}
+    no, runs = Finding(Verdict.REFUSED, "IOTDA.1", "no"), Finding(Verdict.RUNS)
+
+    def disturb(asked: Call | tuple[Task, tuple[str, ...]]) -> Mapping[str, Finding]:
+        if not isinstance(asked, Stop):
+            return {"d1": runs, "d0": runs, "d3": PASSING, "r1": no, "r0": no}
+        return {"d3": PASSING, "r1": no, "r0": no}
+
+    world.batches.disturb = disturb
+    answer = world.call(stop("e1", "d2", "d1", "d3", "gone-1", "r1", "e0", "d0", "gone-0", "r0", confirm=True))
+    assert results(answer) == [
+        ("r1", "refused"), ("r0", "refused"), ("gone-1", "not_found"), ("gone-0", "not_found"), ("d3", "gave_up"),
+        ("d1", "still_running"), ("d0", "still_running"), ("e1", "already_ended"), ("e0", "already_ended"),
+    ]  # fmt: skip
+    assert {each.value for each in WORST_FIRST} == {each.value for each in Result} - {"stopped"}
+
+
+def test_what_a_later_round_finds_stands_before_what_is_less_bad_and_where_it_was_asked_for() -> None:
+    """The first round already has more than an answer shows."""
+    world = World(seconds=3600, MAX_ATTEMPTS="2")
+    ended = [f"e{n}" for n in range(150)]
+    world.batches.states[BATCH] = dict.fromkeys(ended, Verdict.ENDED)
+    late = {"gone-0", "refused"}
+
+    def disturb(asked: Call | tuple[Task, tuple[str, ...]]) -> Mapping[str, Finding]:
+        hit = [target for target in _targets(asked) if target in late]
+        if hit and not world.aws.events:  # in the first round
+            return dict.fromkeys(hit, PASSING)
+        return {"refused": Finding(Verdict.REFUSED, "IOTDA.1", "no")} if "refused" in hit else {}
+
+    world.batches.disturb = disturb
+    answer = world.call(stop("gone-1", "gone-0", *ended, "gone-2", "refused"))
+    assert answer["attempt"] == 2
+    expected = [
+        ("refused", "refused"), ("gone-1", "not_found"), ("gone-0", "not_found"), ("gone-2", "not_found"),
+    ]  # fmt: skip
+    assert results(answer) == expected + [(target, "already_ended") for target in ended[:96]]
 
 
 def test_results_are_cut_to_the_first_hundred_that_were_not_stopped_and_the_tally_counts_all() -> None:
@@ -366,7 +429,7 @@ def test_a_dry_run_stops_nothing_and_says_what_it_would_stop() -> None:
     world = World(targets=1)
     answer = world.call(stop("d0", "gone", dry_run=True))
     assert answer["status"] == "dry_run"
-    assert [each["result"] for each in answer["results"]] == ["would_stop", "not_found"]
+    assert [each["result"] for each in answer["results"]] == ["not_found", "would_stop"]
     assert world.batches.calls == []
 
 
@@ -413,7 +476,7 @@ def test_of_a_command_past_its_time_everything_is_told_as_it_is_read() -> None:
     answer = world.call(stop("d0", "d1", "d2", "gone", expires_at=at(LONG_AGO)))
     assert answer["status"] == "failed"
     assert results(answer) == [
-        ("d0", "gave_up"), ("d1", "already_ended"), ("d2", "already_ended"), ("gone", "not_found"),
+        ("gone", "not_found"), ("d0", "gave_up"), ("d1", "already_ended"), ("d2", "already_ended"),
     ]  # fmt: skip
     assert world.batches.calls == []
 
@@ -503,7 +566,7 @@ def test_a_dry_run_past_its_time_tells_what_has_ended() -> None:
     assert world.call(stop("d0", "d1", **dry))["status"] == "expired"
     world.batches.states[BATCH]["d1"] = Verdict.ENDED
     answer = world.call(stop("d0", "d1", **dry))
-    assert (answer["status"], results(answer)) == ("dry_run", [("d0", "would_stop"), ("d1", "already_ended")])
+    assert (answer["status"], results(answer)) == ("dry_run", [("d1", "already_ended"), ("d0", "would_stop")])
     assert world.clock.slept == [], "a dry run stops nothing that could show late"
 
 
@@ -544,7 +607,7 @@ def test_a_late_call_that_could_read_something_tells_it_at_once() -> None:
     world.batches.states[BATCH]["d0"] = Verdict.STOPPED
     world.batches.disturb = lambda _: {"d1": TRANSIENT}
     answer = world.call(stop("d0", "d1", expires_at=at(LONG_AGO)))
-    assert (answer["status"], results(answer)) == ("failed", [("d0", "already_ended"), ("d1", "gave_up")])
+    assert (answer["status"], results(answer)) == ("failed", [("d1", "gave_up"), ("d0", "already_ended")])
 
 
 def test_a_read_that_is_refused_will_be_refused_again() -> None:
@@ -973,11 +1036,12 @@ def test_a_call_again_after_lost_events_repeats_them_by_the_same_names() -> None
     world.aws.refuse = lose_the_second
     with pytest.raises(PublishingFailed):
         world.call(stop(*targets))
-    first = [event["outcome_id"] for event in world.aws.events]
+    assert world.statuses == ["in_progress"], "and no final event without the lost one"
+    (first,) = (event["outcome_id"] for event in world.aws.events)
     answer = world.call(stop(*targets))
     assert (answer["status"], answer["tally"]["already_ended"]) == ("succeeded", 250)
-    again = [event["outcome_id"] for event in world.aws.events[2:]]
-    assert again == [first[0], *lost, first[1]]
+    again = [event["outcome_id"] for event in world.aws.events[1:]]
+    assert again == [first, *lost, answer["outcome_id"]]
 
 
 def test_each_service_has_its_own_pace() -> None:
