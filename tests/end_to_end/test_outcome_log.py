@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from botocore.exceptions import ClientError
 
+from local.build import ROOT
 from local.huawei import BatchTask, CheckTask, Scenario
 from shared.outcomes import DETAIL_TYPE as OUTCOME
 from shared.sweeps import DETAIL_TYPE as REPORT
@@ -29,6 +33,7 @@ COMMANDS: Final[dict[str, dict[str, Any]]] = {
     "few": {"command": "stop_targets", "task_id": "6", "targets": ["d1"]},
     "check": {"command": "stop_task", "task_id": "c1"},
 }
+EMULATOR: Final = str(ROOT / "local" / "emulator.py")
 LISTENING: Final = ("StopTaskFunction", "StopTargetsFunction")
 
 
@@ -77,6 +82,14 @@ def test_all_of_a_command_is_found_by_its_id_when_the_functions_are_off(world: W
     assert sorted(targets) == sorted(COMMANDS[command_id].get("targets", ["c1"]))
 
 
+def test_the_patterns_of_the_documents_find_what_they_should_here_too(world: World) -> None:
+    documents = "".join((ROOT / name).read_text() for name in ("README.md", "docs/operations.md"))
+    patterns = set(re.findall(r"--filter-pattern '([^']+)'", documents))
+    assert len(patterns) == 2
+    found_by_them = [found(world, pattern.replace("c-2", "many")) for pattern in patterns]
+    assert sorted(map(len, found_by_them)) == [1, 3]
+
+
 def test_the_log_has_whole_events_and_the_report_of_a_sweep(world: World) -> None:
     events = found(world, "")
     assert [complaint for event in events for complaint in complaints(event)] == []
@@ -101,6 +114,19 @@ def test_a_pattern_that_the_local_world_does_not_know_is_refused(world: World, p
 
 def test_nothing_is_complained_of(world: World) -> None:
     assert world.stack.complaints() == []
+
+
+def test_another_ministack_is_not_started() -> None:
+    changed = "from ministack.services import eventbridge; eventbridge._invoke_target = lambda target, rule: None; "
+    started = subprocess.run(
+        [sys.executable, "-c", f"{changed}import runpy; runpy.run_path({EMULATOR!r}, run_name='__main__')"],
+        env={"GATEWAY_PORT": "1", "BIND_HOST": "127.0.0.1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (started.returncode, "ministack has another" in started.stderr) == (1, True)
 
 
 def test_without_a_log_all_else_works() -> None:

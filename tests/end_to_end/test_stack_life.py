@@ -101,7 +101,9 @@ def test_the_queues_and_the_bus_stay_if_so_asked() -> None:
     with deployed(SCENARIO, OnDeletion="Retain") as world:
         assert left_after_deletion(world) == {
             "buses": {"default", "stopline-outcomes"},
+            "log groups": {"/aws/events/stopline-outcomes"},
             "queues": {
+                "stopline-outcome-log-dead-letter",
                 "stopline-stop-task",
                 "stopline-stop-task-dead-letter",
                 "stopline-stop-targets",
