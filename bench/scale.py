@@ -18,6 +18,7 @@ from bench.prices import (
     ALARM_METRIC_MONTH,
     DASHBOARD_MONTH,
     LAMBDA_GB_SECOND,
+    LOG_GB,
     METRIC_MONTH,
     SQS_REQUEST,
     TRANSITION,
@@ -76,11 +77,15 @@ FAST, SLOW = 0.1, 0.5
 PROCESSES: Final = (2, 5, 10, 25)
 """`MaximumConcurrency` to compare; 5 is the template's."""
 
-ALARM_METRICS: Final = 40
+ALARM_METRICS: Final = 43
 """Metrics that the alarms of template.yaml look at: each is billed, several to an alarm that adds them up."""
 POLLED_QUEUES: Final = 2
 POLLS: Final = 365 * 86_400 / 20
 """A year's receives of one of the `FIRST_PROCESSES`, none of which finds anything, each waiting 20 seconds."""
+LOGGED_EVENT: Final = 790
+LOGGED_RESULT: Final = 69
+"""Bytes of an event in the log of outcomes, with the 26 that CloudWatch Logs counts for each
+(https://aws.amazon.com/cloudwatch/pricing/), and of each result of a target whose id has 36 characters."""
 METRICS: Final = 15
 """Own metrics of ordinary use."""
 TRANSITIONS: Final = 5
@@ -243,10 +248,20 @@ def _standing(used: float) -> Iterator[str]:
         ("the dashboard", 12 * DASHBOARD_MONTH),
         (f"{METRICS} own metrics, if each is written every hour", METRICS * 12 * METRIC_MONTH),
         (f"Lambda's polling of {POLLED_QUEUES} empty queues, {FIRST_PROCESSES} receives of 20 s at a time", polled),
+        *(
+            _logged(name, events)
+            for name, events in ((by_task.name, by_task.calls), ("a command a device", by_device.messages))
+        ),
         *(_waiting(way, quota, used) for way, quota in ((by_task, 5), (by_device, 200))),
         (f"a workflow of {TRANSITIONS} transitions for each task, instead of a message", workflows),
     ):
         yield f"| {what} | {usd:,.2f} |"
+
+
+def _logged(name: str, events: int) -> tuple[str, float]:
+    """Return what the log of outcomes costs, if a stop of all targets is so many events."""
+    stored = events * LOGGED_EVENT + round(DEVICES * SHARE) * LOGGED_RESULT
+    return f"the log of outcomes, {name}", stored * STOPS_A_YEAR / 1e9 * LOG_GB
 
 
 def _waiting(way: Shape, quota: int, used: float) -> tuple[str, float]:

@@ -1,18 +1,20 @@
 """AWS on one machine: `template.yaml`, deployed to stand-ins that need no account, no container and no network.
 
-The services are `ministack`'s; the functions run under `awslambdaric`, AWS's own runtime client, on the artifact
-that is deployed. Real here: the template and its SAM transform, the queues with redrive, the mappings with partial
+The services are `ministack`'s; `local/emulator.py` fills in what it lacks: rules that write a log, and patterns that
+find `command_id` there. The functions run under `awslambdaric`, AWS's own runtime client, on the artifact that is
+deployed. Real here: the template and its SAM transform, the queues with redrive, the mappings with partial
 batch responses, topic filters, the bus and its rules, timers, the state machine with its retries and catches by name,
 the names and types of errors, the life of a warm process.
 
 What this cannot show, because the stand-in does not do it:
 
-* permissions: nothing is ever denied, so the policies of the template are not exercised;
+* permissions: nothing is ever denied, so the policies of the template are not exercised (that of the outcome log too);
 * the batching window: a mapping ignores it and hands over at most ten messages, so less is folded than on AWS;
 * an invalid partial-batch response: it counts as success, where AWS takes the whole batch back
   (the handlers' answers are checked by tests instead);
 * dead-letter queues of rules, of topic subscriptions and of schedules, and the windows of schedules;
 * how long a workflow waits, which is shortened here, the limits of its history and of what its states pass on;
+* filter patterns of CloudWatch Logs other than words and `{ $.a.b = "c" && … }`, which is refused, not guessed;
 * the limits of Lambda: memory, payload sizes, the read-only file system, arm64, real cold starts and concurrency;
 * metrics: none of queues and functions is written, so the alarms and the dashboard are left out
   (what they watch is held to what is written by `tests/template`);
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_scheduler import EventBridgeSchedulerClient
     from mypy_boto3_sns import SNSClient
@@ -67,6 +70,7 @@ if TYPE_CHECKING:
 
 REGION: Final = "eu-west-1"
 TEMPLATE: Final = Path(__file__).parent.parent / "template.yaml"
+_EMULATOR: Final = Path(__file__).parent / "emulator.py"
 _COUNTS: Final = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -218,6 +222,11 @@ class LocalStack:
         return self._session.client("sns", **self._how)
 
     @cached_property
+    def events(self) -> EventBridgeClient:
+        """A boto3 client of the local EventBridge."""
+        return self._session.client("events", **self._how)
+
+    @cached_property
     def lambda_(self) -> LambdaClient:
         """A boto3 client of the local Lambda."""
         return self._session.client("lambda", **self._how)
@@ -282,11 +291,15 @@ class LocalStack:
         name = self.resources[function]
         settings = self.lambda_.get_function_configuration(FunctionName=name)
         group = settings.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{name}"
+        return self.log_events(group)
+
+    def log_events(self, group: str, pattern: str = "") -> list[str]:
+        """Return the lines of a log group that match a filter pattern; none if there is no such group (yet)."""
         logs = self._session.client("logs", **self._how)
         try:
-            pages = list(logs.get_paginator("filter_log_events").paginate(logGroupName=group))
+            pages = list(logs.get_paginator("filter_log_events").paginate(logGroupName=group, filterPattern=pattern))
         except logs.exceptions.ResourceNotFoundException:
-            return []  # it never ran
+            return []
         return [event["message"] for page in pages for event in page["events"]]
 
     def left_in(self, *queues: str) -> dict[str, int]:
@@ -333,7 +346,7 @@ class LocalStack:
             self._keeper = subprocess.Popen(  # noqa: S603 — our own file and a pinned package
                 [
                     *(sys.executable, "-I", keeper.__file__, str(self._folder)),
-                    *(sys.executable, "-I", "-m", "ministack"),
+                    *(sys.executable, "-I", str(_EMULATOR)),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

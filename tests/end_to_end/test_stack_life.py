@@ -1,4 +1,4 @@
-"""A deployment that is paused, goes on, and is deleted: with nothing left, or with the queues and the bus if so asked.
+"""A deployment that is paused, goes on, and is deleted: with nothing left, or, if so asked, with queues, bus and log.
 
 The stand-in creates the functions without their reserved concurrency; what that is when paused is checked in the
 template alone.
@@ -97,11 +97,13 @@ def test_a_command_waits_while_it_is_paused_and_nothing_is_left_when_it_is_delet
         assert left_after_deletion(world) == {"buses": {"default"}}
 
 
-def test_the_queues_and_the_bus_stay_if_so_asked() -> None:
+def test_the_queues_the_bus_and_its_log_stay_if_so_asked() -> None:
     with deployed(SCENARIO, OnDeletion="Retain") as world:
         assert left_after_deletion(world) == {
             "buses": {"default", "stopline-outcomes"},
+            "log groups": {"/aws/events/stopline-outcomes"},
             "queues": {
+                "stopline-outcome-log-dead-letter",
                 "stopline-stop-task",
                 "stopline-stop-task-dead-letter",
                 "stopline-stop-targets",
@@ -109,3 +111,20 @@ def test_the_queues_and_the_bus_stay_if_so_asked() -> None:
                 "stopline-sweep-dead-letter",
             },
         }
+
+
+def test_the_log_of_outcomes_is_turned_off_and_on_again() -> None:
+    with deployed(SCENARIO) as world:
+        for days, groups in (("0", []), ("7", [7])):
+            change(world, OutcomeLogRetentionDays=days)
+            found = client(world, "logs").describe_log_groups(logGroupNamePrefix="/aws/events/")["logGroups"]
+            assert [each["retentionInDays"] for each in found] == groups
+            rules = world.stack.events.list_rules(EventBusName="stopline-outcomes", NamePrefix="stopline-")["Rules"]
+            assert ("stopline-outcome-log" in {each["Name"] for each in rules}) == bool(groups)
+            policies = client(world, "logs").describe_resource_policies()["resourcePolicies"]
+            assert len(policies) == len(groups)
+        queue = world.stack.resources["StopTaskQueue"]
+        world.stack.sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(COMMAND))
+        (event,) = wait_until(lambda: world.events(DETAIL_TYPE, command_id="c"))
+        (line,) = world.stack.log_events("/aws/events/stopline-outcomes", '{ $.detail.command_id = "c" }')
+        assert json.loads(line)["detail"] == event

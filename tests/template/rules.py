@@ -136,6 +136,14 @@ NOT_FROM_THE_TEMPLATE: Final = {
 RESOLVER_VARIABLE: Final = "RES_OPTIONS"
 """Read by glibc (https://man7.org/linux/man-pages/man5/resolv.conf.5.html)."""
 
+LOG_GROUP_ARN: Final = re.compile(
+    r"arn:\$\{AWS::Partition}:logs:\$\{AWS::Region}:\$\{AWS::AccountId}:log-group:\$\{(\w+)}"
+)
+"""What EventBridge takes for a log group: with the `:*` of the log group's own ARN it delivers nothing.
+
+https://github.com/aws-samples/serverless-patterns/pull/221
+"""
+
 KEY: Final = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 BESIDE_THE_SETTINGS: Final = {NAMESPACE_VARIABLE, RESOLVER_VARIABLE}
@@ -205,6 +213,12 @@ class Template:
         """Give each target of each EventBridge rule, with the logical id of the rule."""
         rules = self.of_type("AWS::Events::Rule")
         return [(name, each) for name, properties in rules.items() for each in properties["Targets"]]
+
+    @cached_property
+    def logging_rules(self) -> dict[str, str]:
+        """Return the log group that each EventBridge rule writes, by the logical id of the rule."""
+        found = {name: LOG_GROUP_ARN.fullmatch(str(each["Arn"].get("Fn::Sub"))) for name, each in self.rule_targets}
+        return {name: each[1] for name, each in found.items() if each}
 
     def invoked_by(self, name: str) -> str:
         """Give the logical id of what a task of a state machine invokes, or of what a substitution stands for."""
@@ -409,7 +423,8 @@ def what_is_deleted_or_kept_with_the_stack_is_for_the_operator_to_say(template: 
     kept = {"AWS::SQS::Queue", "AWS::Events::EventBus"}
     for name, resource in template.body["Resources"].items():
         policies = [resource.get(each) for each in ("DeletionPolicy", "UpdateReplacePolicy")]
-        wanted = {"Ref": "OnDeletion"} if resource["Type"] in kept else None
+        keeps_results = resource["Type"] in kept or name in template.logging_rules.values()
+        wanted = {"Ref": "OnDeletion"} if keeps_results else None
         if policies != [wanted, wanted]:
             yield f"{name}: {policies} when it is deleted, when it is replaced"
     if template.parameters["OnDeletion"].get("AllowedValues") != ["Delete", "Retain"]:
@@ -756,6 +771,52 @@ def _sweep_of(template: Template, schedule: Json, mode: str) -> Json:
 
 
 @rule
+def every_event_of_a_bus_is_written_to_a_log(template: Template) -> Iterator[str]:
+    for bus in template.of_type("AWS::Events::EventBus"):
+        rules = {name: template.of_type("AWS::Events::Rule")[name] for name in template.logging_rules}
+        if [each["EventPattern"] for each in rules.values() if target(each.get("EventBusName")) == bus] != [
+            {"source": [{"prefix": ""}]}
+        ]:
+            yield f"{bus}: some of its events are in no log"
+    resources = template.body["Resources"]
+    for name, group in template.logging_rules.items():
+        if "RoleArn" in template.of_type("AWS::Events::Rule")[name]["Targets"][0]:
+            yield f"{name}: with a role EventBridge may deliver nothing to a log"
+        said = resources[group]["Properties"]
+        if not said["LogGroupName"]["Fn::Sub"].startswith("/aws/events/${AWS::StackName}-"):
+            yield f"{group}: the console of EventBridge does not show it, or it is of another stack"
+        parameter = said["RetentionInDays"]["Ref"]
+        if 0 not in template.parameters[parameter]["AllowedValues"]:
+            yield f"{parameter}: the log cannot be turned off"
+        (condition, *others) = {resources[each].get("Condition") for each in (name, group)}
+        is_there = [
+            resolved(template.body["Conditions"].get(condition), template.body, parameters_of(template.body, given))
+            for given in ({}, {parameter: "0"})
+        ]
+        if others or is_there != [True, False]:
+            yield f"{name}: is there when its log is off, or not when it is on"
+        yield from _lets_write(template, name, group)
+
+
+def _lets_write(template: Template, name: str, group: str) -> Iterator[str]:
+    """Look at the policy that lets a rule write a log; the rule's ARN is given when it writes, and only then.
+
+    https://github.com/aws-samples/serverless-patterns/pull/618
+    """
+    log = f"arn:${{AWS::Partition}}:logs:${{AWS::Region}}:${{AWS::AccountId}}:log-group:${{{group}}}:*"
+    services = {"Service": ["events.amazonaws.com", "delivery.logs.amazonaws.com"]}
+    on_behalf = {"ArnEquals": {"aws:SourceArn": f"${{{name}.Arn}}"}}
+    wanted = [("logs:CreateLogStream", services, log, None), ("logs:PutLogEvents", services, log, on_behalf)]
+    policies = template.of_type("AWS::Logs::ResourcePolicy").values()
+    statements = [each for policy in policies for each in json.loads(policy["PolicyDocument"]["Fn::Sub"])["Statement"]]
+    said = [(each["Action"], each["Principal"], each["Resource"], each.get("Condition")) for each in statements]
+    if said != wanted or {each["Effect"] for each in statements} != {"Allow"}:
+        yield f"{name}: EventBridge may not write {group}, or others may, or it may more"
+    if any(policy["PolicyName"] != {"Fn::Sub": "${AWS::StackName}-outcome-log"} for policy in policies):
+        yield f"{name}: two stacks would write one policy"
+
+
+@rule
 def a_rule_matches_lists_of_values(template: Template) -> Iterator[str]:
     def leaves(pattern: Any) -> Iterator[Any]:
         if isinstance(pattern, dict):
@@ -937,8 +998,9 @@ def every_service_may_do_only_what_it_is_there_for(template: Template) -> Iterat
         }
         yield from _differences(template, name, target(machine["RoleArn"]), needed)
     for name, to in template.rule_targets:
-        needed = {("states:StartExecution", target(to["Arn"]))}
-        yield from _differences(template, name, target(to.get("RoleArn")), needed)
+        if name not in template.logging_rules:
+            needed = {("states:StartExecution", target(to["Arn"]))}
+            yield from _differences(template, name, target(to.get("RoleArn")), needed)
 
 
 def _differences(template: Template, name: str, role: str, needed: set[tuple[str, str]]) -> Iterator[str]:
@@ -970,7 +1032,7 @@ def a_service_takes_its_own_role_for_this_account_only(template: Template) -> It
         *(("lambda", function["Role"]) for function in template.functions.values()),
         *(("scheduler", schedule["Target"]["RoleArn"]) for schedule in template.schedules.values()),
         *(("states", each["RoleArn"]) for each in template.of_type("AWS::StepFunctions::StateMachine").values()),
-        *(("events", each["RoleArn"]) for _, each in template.rule_targets),
+        *(("events", each["RoleArn"]) for name, each in template.rule_targets if name not in template.logging_rules),
     ]
     services = {target(role): service for service, role in taken}
     for name, role in template.of_type("AWS::IAM::Role").items():

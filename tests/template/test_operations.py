@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Final
 
@@ -111,6 +112,15 @@ def test_log_lines_are_those_that_are_written() -> None:
         messages += re.findall(r'"([^"]+)"', several)
     assert [each for each in messages if f'"{each}"' not in telemetry] == []
     assert set(re.findall(r"\btally\.(\w+)", TEXT)) <= set(Tally.model_fields)
+
+
+def test_the_key_policy_covers_every_log_that_is_under_the_key() -> None:
+    (pattern,) = re.findall(r'"kms:EncryptionContext:aws:logs:arn": "([^"]+)"', TEXT)
+    groups = Template(translated()).of_type("AWS::Logs::LogGroup").values()
+    names = [group["LogGroupName"]["Fn::Sub"].replace("${AWS::StackName}", "<stack>") for group in groups]
+    arns = [f"arn:aws:logs:<region>:<account>:log-group:{name}" for name in names]
+    assert "/aws/events/<stack>-outcomes" in names
+    assert [arn for arn in arns if not fnmatchcase(arn, pattern)] == []
 
 
 def test_redrive_takes_what_it_is_given() -> None:

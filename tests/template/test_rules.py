@@ -24,7 +24,9 @@ READ_SECRET: Final = {"Sid": "S", "Action": "secretsmanager:GetSecretValue", "Re
 
 ANOTHER_DIMENSION: Final = [{"Name": "service", "Value": "stopline"}]
 GAVE_UP: Final = "GaveUpAlarm.Metrics.1.MetricStat.Metric"
-WIDGETS: Final = "Dashboard.DashboardBody.Fn::Sub"
+WIDGETS: Final = "Dashboard.DashboardBody.Fn::Sub.0"
+LOG_LETS_IN: Final = "OutcomeLogResourcePolicy.PolicyDocument.Fn::Sub"
+LOG_FAILURES: Final = "OutcomeLogAlarm.Metrics.1.MetricStat.Metric"
 
 BUS_LETS_IN: Final = "OutcomeBusDeadLetterQueuePolicy.PolicyDocument.Statement"
 UNDER_THE_KEY: Final = {"Fn::If": ["HasKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
@@ -102,6 +104,7 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         ("SweepDeadLetterQueue.MessageRetentionPeriod", 345_600),
         ("FollowUpDeadLetterQueue.MessageRetentionPeriod", GONE),
         ("OutcomeBusDeadLetterQueue.MessageRetentionPeriod", 345_600),
+        ("OutcomeLogDeadLetterQueue.MessageRetentionPeriod", GONE),
     ],
     rules.what_could_not_be_done_is_kept_apart_from_dead_letters: [
         ("SweepDeadLetterQueue.RedriveAllowPolicy", GONE),
@@ -123,6 +126,7 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         ("OutcomeBusDeadLetterQueue.SqsManagedSseEnabled", GONE),
         ("OutcomeBusDeadLetterQueue.KmsMasterKeyId", UNDER_THE_KEY),
         ("StopWorkflowLogGroup.KmsKeyId", {"Ref": "KmsKeyArn"}),
+        ("OutcomeLogGroup.KmsKeyId", GONE),
         ("/Conditions/HasKey", {"Fn::Equals": [{"Ref": "KmsKeyArn"}, ""]}),
         ("/Resources/Bucket", {"Type": "AWS::S3::Bucket", "Properties": {}}),
     ],
@@ -153,6 +157,9 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         ("/Resources/OutcomeBus/UpdateReplacePolicy", "Retain"),
         ("/Resources/OutcomeBusDeadLetterQueue/DeletionPolicy", GONE),
         ("/Resources/SightingsTable/DeletionPolicy", "Retain"),
+        ("/Resources/OutcomeLogGroup/DeletionPolicy", GONE),
+        ("/Resources/OutcomeLogGroup/UpdateReplacePolicy", "Delete"),
+        ("/Resources/StopTaskLogGroup/DeletionPolicy", {"Ref": "OnDeletion"}),
         ("/Parameters/OnDeletion/AllowedValues", ["Delete", "Keep"]),
     ],
     rules.every_parameter_is_explained_and_in_one_group: [
@@ -283,6 +290,31 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         ("SweepStaleTasksFunctionEventInvokeConfig.DestinationConfig", GONE),
         ("FollowUpRule.Targets.0.DeadLetterConfig", GONE),
         ("FollowUpDeadLetterQueuePolicy.PolicyDocument.Statement.0", GONE),
+        ("OutcomeLogRule.Targets.0.RetryPolicy", GONE),
+        ("OutcomeLogRule.Targets.0.DeadLetterConfig", GONE),
+        ("OutcomeLogDeadLetterQueuePolicy.PolicyDocument.Statement.0", GONE),
+    ],
+    rules.every_event_of_a_bus_is_written_to_a_log: [
+        ("/Resources/OutcomeLogRule", GONE),
+        ("OutcomeLogRule.EventPattern", {"source": ["stopline"]}),
+        ("OutcomeLogRule.EventPattern.detail-type", ["Stop Outcome"]),
+        ("OutcomeLogRule.EventBusName", GONE),
+        ("OutcomeLogRule.Targets.0.Arn", {"Fn::GetAtt": ["OutcomeLogGroup", "Arn"]}),
+        ("OutcomeLogRule.Targets.0.RoleArn", {"Fn::GetAtt": ["FollowUpRole", "Arn"]}),
+        ("OutcomeLogGroup.LogGroupName.Fn::Sub", "/aws/events/outcomes"),
+        ("OutcomeLogGroup.LogGroupName.Fn::Sub", "/stopline/${AWS::StackName}-outcomes"),
+        ("/Parameters/OutcomeLogRetentionDays/AllowedValues/0", GONE),
+        ("/Parameters/OutcomeLogRetentionDays/Default", 0),
+        ("/Resources/OutcomeLogRule/Condition", "HasKey"),
+        ("/Resources/OutcomeLogGroup/Condition", "LetsOutcomesBeLogged"),
+        ("/Conditions/LogsOutcomes", {"Fn::Not": [{"Fn::Equals": [{"Ref": "OutcomeLogRetentionDays"}, "1"]}]}),
+        ("/Resources/OutcomeLogResourcePolicy", GONE),
+        ("OutcomeLogResourcePolicy.PolicyName", "outcome-log"),
+        (LOG_LETS_IN, lambda text: text.replace("${OutcomeLogRule.Arn}", "arn:aws:events:*:*:rule/*")),
+        (LOG_LETS_IN, lambda text: text.replace(', "delivery.logs.amazonaws.com"', "")),
+        (LOG_LETS_IN, lambda text: text.replace("logs:PutLogEvents", "logs:*")),
+        (LOG_LETS_IN, lambda text: text.replace("${OutcomeLogGroup}", "/aws/events/*")),
+        (LOG_LETS_IN, lambda text: text.replace('"Allow"', '"Deny"')),
     ],
     rules.a_rule_matches_lists_of_values: [
         ("FollowUpRule.EventPattern.source", "stopline"),
@@ -365,6 +397,8 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         ("StopTaskDeadLettersAlarm.Dimensions.0.Value", {"Ref": "StopTaskDeadLetterQueue"}),
         ("StopTaskDeadLettersAlarm.Dimensions.0.Value", {"Fn::GetAtt": ["StopTaskLogGroup", "QueueName"]}),
         ("WorkflowFailedAlarm.Metrics.1.MetricStat.Metric.Dimensions.0.Name", "StateMachineName"),
+        (f"{LOG_FAILURES}.MetricName", "FailedInvocation"),
+        (f"{LOG_FAILURES}.Dimensions.1.Value", {"Ref": "OutcomeLogRule"}),
     ],
     watching.every_alarm_adds_up_all_that_it_watches: [
         ("GaveUpAlarm.Metrics.1.ReturnData", True),
@@ -404,7 +438,14 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         ("/Resources/StopTargetsLateAlarm", GONE),
         ("/Resources/FollowUpDeadLettersAlarm", GONE),
         ("/Resources/OutcomeBusDeadLettersAlarm", GONE),
+        ("OutcomeLogAlarm.Metrics.3", GONE),
         ("LostAlarm.Metrics.2", GONE),
+    ],
+    watching.every_rule_that_writes_a_log_is_watched: [
+        ("OutcomeLogAlarm.Metrics.1", GONE),
+        ("OutcomeLogAlarm.Metrics.2", GONE),
+        (f"{LOG_FAILURES}.Dimensions.0", GONE),
+        ("OutcomeLogRule.Name", GONE),
     ],
     watching.every_function_is_watched: [
         ("GaveUpAlarm.Metrics.3", GONE),
@@ -435,6 +476,8 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         (WIDGETS, lambda body: body.replace("TargetsGaveUp", "TargetsRefused")),
         (WIDGETS, lambda body: body.replace("${LostAlarm.Arn}", "${FollowUpDeadLettersAlarm.Arn}")),
         (WIDGETS, lambda body: body.replace("SOURCE '${StopTaskLogGroup}' | ", "")),
+        (WIDGETS, lambda body: body.replace("${OutcomeLog}", "")),
+        ("Dashboard.DashboardBody.Fn::Sub.1.OutcomeLog", {"Fn::Sub": '"${OutcomeLogAlarm.Arn}",'}),
     ],
     watching.the_dashboard_is_laid_out_without_overlaps: [
         (WIDGETS, lambda body: body.replace('"x": 16', '"x": 15')),

@@ -224,6 +224,7 @@ def test_the_outputs_name_what_people_and_other_stacks_need() -> None:
         "StopTaskDeadLetterQueueUrl": {"Ref": "StopTaskDeadLetterQueue"},
         "StopTargetsDeadLetterQueueUrl": {"Ref": "StopTargetsDeadLetterQueue"},
         "OutcomeBusName": {"Ref": "OutcomeBus"},
+        "OutcomeLogGroupName": {"Ref": "OutcomeLogGroup"},
         "StopTaskFunctionName": {"Ref": "StopTaskFunction"},
         "StopTargetsFunctionName": {"Ref": "StopTargetsFunction"},
         "SweepStaleTasksFunctionName": {"Ref": "SweepStaleTasksFunction"},

@@ -17,7 +17,7 @@ from tests.template.loading import PARAMETERS, Json, parameters_of, resolved
 from tests.template.rules import Template, rule, target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 METRICS_OF_AWS: Final[dict[str, tuple[str, str, str, set[str]]]] = {
     # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
@@ -50,6 +50,13 @@ METRICS_OF_AWS: Final[dict[str, tuple[str, str, str, set[str]]]] = {
     ),
 }
 """By namespace: the type of resource, the dimension, what of the resource is its value, and the metrics that we use."""
+
+OF_A_RULE: Final = {"EventBusName": "EventBusName", "RuleName": "Name"}
+FAILURES_OF_A_RULE: Final = ("FailedInvocations", "InvocationsFailedToBeSentToDlq")
+"""By dimension the property of a rule on a bus of one's own that is its value, and the metrics that we use.
+
+https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-monitoring.html
+"""
 
 OWN_NAMESPACE: Final = {"Fn::Sub": f"{NAMESPACE}/${{AWS::StackName}}"}
 OWN: Final = f"{NAMESPACE}/the AWS::StackName"
@@ -117,6 +124,9 @@ def _exists(template: Template, watched: Watched) -> bool:
     namespace, metric, dimension, value = watched
     if namespace == OWN:
         return dimension == DIMENSION and _writes(value, metric)
+    if namespace == "AWS/Events":
+        rules = template.of_type("AWS::Events::Rule").values()
+        return metric in FAILURES_OF_A_RULE and value in [each.get(OF_A_RULE[dimension]) for each in rules]
     if namespace not in METRICS_OF_AWS:
         return False
     resource_type, known_dimension, attribute, metrics = METRICS_OF_AWS[namespace]
@@ -250,6 +260,22 @@ def every_queue_is_watched(template: Template) -> Iterator[str]:
 
 
 @rule
+def every_rule_that_writes_a_log_is_watched(template: Template) -> Iterator[str]:
+    stats = [
+        each["MetricStat"]["Metric"]
+        for alarm in alarms_of(template).values()
+        for each in alarm.get("Metrics", [])
+        if "MetricStat" in each
+    ]
+    for name in template.logging_rules:
+        of_rule = template.of_type("AWS::Events::Rule")[name]
+        dimensions = [{"Name": each, "Value": of_rule.get(key)} for each, key in OF_A_RULE.items()]
+        for metric in FAILURES_OF_A_RULE:
+            if {"Namespace": "AWS/Events", "MetricName": metric, "Dimensions": dimensions} not in stats:
+                yield f"{name}: nobody sees its {metric}"
+
+
+@rule
 def every_function_is_watched(template: Template) -> Iterator[str]:
     seen = _seen(template)
     wanted = {(OWN, str(metric), function) for metric, functions in MUST_BE_SEEN.items() for function in functions}
@@ -315,9 +341,12 @@ def the_dashboard_shows_everything(template: Template) -> Iterator[str]:
     rows = [row for widget in widgets for row in widget["properties"].get("metrics", [])]
     shown = {watched[1] for row in rows for watched in _watched_in(row) if watched[0] == OWN}
     yield from (f"{metric} is not shown" for metric in set(Metric) - shown)
-    alarms = {f"the {name}" for name in alarms_of(template) if "Condition" not in template.body["Resources"][name]}
-    listed = [each for widget in widgets if widget["type"] == "alarm" for each in widget["properties"]["alarms"]]
-    yield from (f"{alarm} is not shown, or is not always there" for alarm in alarms ^ set(listed))
+    for given in ({}, {"OutcomeLogRetentionDays": "0"}):
+        parameters = parameters_of(template.body, PARAMETERS | given)
+        alarms = {f"the {name}" for name in alarms_of(template) if _is_there(template, name, parameters)}
+        shown_with = _widgets(template, parameters)
+        listed = [each for one in shown_with if one["type"] == "alarm" for each in one["properties"]["alarms"]]
+        yield from (f"{alarm} is not shown, or is not there" for alarm in alarms ^ set(listed))
     queries = " ".join(widget["properties"]["query"] for widget in widgets if widget["type"] == "log")
     logs = {target(function["LoggingConfig"]["LogGroup"]) for function in template.functions.values()}
     yield from (f"{log} is not read" for log in logs if f"SOURCE 'the {log}'" not in queries)
@@ -334,9 +363,14 @@ def the_dashboard_is_laid_out_without_overlaps(template: Template) -> Iterator[s
         taken |= cells
 
 
-def _widgets(template: Template) -> list[Json]:
+def _is_there(template: Template, name: str, parameters: Mapping[str, str]) -> bool:
+    condition = template.body["Resources"][name].get("Condition")
+    return condition is None or bool(resolved(template.body["Conditions"][condition], template.body, parameters))
+
+
+def _widgets(template: Template, parameters: Mapping[str, str] | None = None) -> list[Json]:
     (dashboard,) = template.of_type("AWS::CloudWatch::Dashboard").values()
-    parameters = parameters_of(template.body, PARAMETERS)
+    parameters = parameters or parameters_of(template.body, PARAMETERS)
     widgets: list[Json] = json.loads(resolved(dashboard["DashboardBody"], template.body, parameters))["widgets"]
     return widgets
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from uuid import UUID
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -169,6 +171,14 @@ def test_the_model_marks_what_comes_too_late() -> None:
     assert shape.told(quota=2, processes=1, used=0.5) == "**13 min** (quota)"
 
 
+@pytest.mark.parametrize("results", [1, 100])
+def test_the_model_knows_how_long_an_event_is_in_the_log(results: int) -> None:
+    event = json.loads((SCALE.parent.parent / "events" / "outcomes" / "succeeded-in-an-event.json").read_text())
+    event["detail"]["results"] = [{"target": str(UUID(int=place)), "result": "stopped"} for place in range(results)]
+    stored = len(json.dumps(event, separators=(",", ":"))) + 26
+    assert scale.LOGGED_EVENT + results * scale.LOGGED_RESULT == pytest.approx(stored, rel=0.02)
+
+
 def test_processes_without_a_delivery_of_their_own_do_not_help() -> None:
     shape = scale.Shape("a command a task", messages=334, deliveries=1, calls=1_002)
     alone, together = (shape.seconds(quota=1e6, latency=0.5, processes=each, used=1.0) for each in (1, 25))
@@ -215,10 +225,11 @@ def test_the_document_is_what_the_results_make_of_it() -> None:
 def test_the_model_counts_and_sets_what_the_template_does() -> None:
     template = written()
     resources = template["Resources"]
+    usual = {None, "LogsOutcomes"}  # no follow-up, no key of one's own
     alarms = [
         each["Properties"]
         for each in resources.values()
-        if each["Type"] == "AWS::CloudWatch::Alarm" and "Condition" not in each
+        if each["Type"] == "AWS::CloudWatch::Alarm" and each.get("Condition") in usual
     ]
     watched = [sum("MetricStat" in metric for metric in each.get("Metrics", [])) or 1 for each in alarms]
     assert sum(watched) == scale.ALARM_METRICS
@@ -231,5 +242,6 @@ def test_the_model_counts_and_sets_what_the_template_does() -> None:
     assert source["BatchSize"] == scale.MESSAGES
     assert source["MaximumBatchingWindowInSeconds"] == scale.WINDOW
     parameters = template["Parameters"]
+    assert parameters["OutcomeLogRetentionDays"]["Default"] > 0
     assert parameters["ConcurrentCalls"]["Default"] == scale.IN_FLIGHT
     assert parameters["MaximumConcurrency"]["MinValue"] == scale.FEWEST_PROCESSES

@@ -14,7 +14,7 @@ import pytest
 from local.huawei import CHECK_PROJECT_ID
 from shared.commands import InvalidCommand, read_command
 from shared.envelopes import Incoming, open_envelope
-from shared.outcomes import Outcome, Status, Tally
+from shared.outcomes import Outcome, Result, Status, Tally
 from shared.sweeps import SweepReport, read_sweep
 from tests.fakes import NOW, defaults
 from tests.schemas import complaints, faults
@@ -42,6 +42,7 @@ ON_THE_BUS: Final = samples("outcomes", in_an_event=True) + samples("reports", i
 UNFINISHED: Final = EVENTS / "workflow" / "unfinished.json"
 SUCCEEDED: Final = EVENTS / "workflow" / "succeeded.json"
 WORKFLOW_INPUTS: Final = [EVENTS / "workflow" / "stop-targets.json"]
+RULES: Final = [EVENTS / "rules" / "what-went-wrong.json"]
 GENERATED: Final = [EVENTS / "asyncapi.json", *(EVENTS / "schemas").iterdir()]
 
 
@@ -69,7 +70,7 @@ def test_every_file_of_the_samples_is_of_a_kind_that_is_tested() -> None:
     tested = {
         *(EVENTS / "commands" / each for each in NO_COMMANDS),
         *(*COMMANDS, *COMMANDS_IN_AN_EVENT, *OUTCOMES, *SWEEPS, *REPORTS, *ON_THE_BUS),
-        *(UNFINISHED, SUCCEEDED, *WORKFLOW_INPUTS, *GENERATED),
+        *(UNFINISHED, SUCCEEDED, *WORKFLOW_INPUTS, *RULES, *GENERATED),
     }
     assert {path for path in EVENTS.rglob("*") if path.is_file()} == tested
 
@@ -176,6 +177,31 @@ def test_a_sample_answer_of_the_workflow_function_is_one(path: Path) -> None:
 def test_the_remainder_of_the_sample_answer_comes_back_as_it_went() -> None:
     remainder = read(UNFINISHED)["remainder"]
     assert json.loads(read_command(remainder, defaults=defaults()).to_message()) == remainder
+
+
+# --- rules
+
+
+def test_the_rule_of_what_went_wrong_matches_every_word_for_it_of_an_event_and_of_a_target() -> None:
+    went_well = {"in_progress", "succeeded", "dry_run"}
+    by_status, by_result = read(RULES[0])["detail"]["$or"]
+    assert set(by_status["status"]) == set(Status) - went_well
+    assert set(by_result["results"]["result"]) == set(Result) - {"stopped", "already_ended", "would_stop"}
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/contract.md"])
+def test_the_documents_name_the_rule_and_do_not_repeat_it(document: str) -> None:
+    text = (ROOT / document).read_text()
+    assert "events/rules/what-went-wrong.json" in text
+    assert '"status": ["failed"' not in text
+    assert "**An `in_progress` event can hold failures" in text
+
+
+def test_the_readme_makes_the_rule_out_of_the_sample() -> None:
+    commands = re.findall(r"aws events put-rule (?:.*\\\n)*.*", (ROOT / "README.md").read_text())
+    assert [re.findall(r"--event-pattern (\S+)", each) for each in commands] == [
+        [f"file://{path.relative_to(ROOT)}"] for path in RULES
+    ]
 
 
 # --- the README
