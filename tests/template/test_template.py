@@ -50,6 +50,17 @@ TOPIC: Final = "arn:aws:sns:eu-central-1:123456789012:on-call"
 FEWEST_PARAMETERS: Final = PARAMETERS | {"HuaweiSecretArn": SECRET}
 
 FUNCTIONS: Final = ("StopTaskFunction", "StopTargetsFunction", "SweepStaleTasksFunction", "StopInWorkflowFunction")
+BLANKS: Final = (" ", "\xa0", "\u2003", "\u200b", "\u3000", "\ufeff")
+ZONES: Final = (
+    "UTC",
+    "Europe/Berlin",
+    "Asia/Shanghai",
+    "Etc/GMT+8",
+    "America/Port-au-Prince",
+    "America/Argentina/ComodRivadavia",
+    "America/North_Dakota/New_Salem",
+    "Antarctica/DumontDUrville",
+)
 
 
 def test_the_linter_has_nothing_to_say_about_the_translated_template() -> None:
@@ -152,6 +163,9 @@ def test_glibc_takes_the_resolver_options(function: str) -> None:
         ("CheckSweepProtect", "release-*,nightly of the core,[!a]?"),
         ("BatchSweepProtect", "发布-*"),
         ("BatchSweepProtect", ",".join(["p"] * 100)),
+        ("BatchSweepProtect", "a" * 256),
+        ("CheckSweepProtect", "[prod] nightly,p"),
+        *(("SweepTimezone", zone) for zone in ZONES),
         ("AlarmTopicArn", ""),
         ("AlarmTopicArn", TOPIC),
         ("KmsKeyArn", ""),
@@ -204,6 +218,16 @@ def test_a_right_parameter_is_taken(parameter: str, value: str) -> None:
         ("CheckSweepProtect", "a, b"),
         ("BatchSweepProtect", ","),
         ("BatchSweepProtect", "a" * 257),
+        *(("CheckSweepProtect", f"release-*{blank},nightly-*") for blank in BLANKS),
+        *(("BatchSweepProtect", f"release-*,{blank}nightly-*") for blank in BLANKS),
+        ("CheckSweepProtect", "release-* "),
+        ("BatchSweepProtect", " "),
+        ("SweepTimezone", ""),
+        ("SweepTimezone", "+08:00"),
+        ("SweepTimezone", "GMT+8"),
+        ("SweepTimezone", "Europe/Berlin "),
+        ("SweepTimezone", "Europe/"),
+        ("SweepTimezone", "rate(1 hour)"),
         # A sweep takes 100 of them, and refuses to run with more: nothing would ever be swept.
         ("CheckSweepProtect", ",".join(["p"] * 101)),
         ("AlarmTopicArn", "on-call"),
