@@ -146,15 +146,15 @@ class Protection:
 
 
 def _forms(text: str) -> set[str]:
-    """Return the forms in which a name or pattern is compared: as written, composed (NFC), and as it looks.
+    """Return the forms in which a name or pattern is compared: as it is written, and as it looks.
 
-    The last has no compatibility characters (NFKC: a full-width letter or asterisk is the plain one, a no-break space a
-    space), no invisible ones (format characters, variation selectors) and no outer white space.
+    The latter is composed, has no compatibility characters (NFKC: a full-width letter or asterisk is the plain one, a
+    no-break space a space), no invisible ones (format characters, variation selectors) and no outer white space.
     """
     if text.isascii():
         return {text, text.strip()}
     visible = "".join(each for each in text if unicodedata.category(each) != "Cf" and each not in _VARIATION_SELECTORS)
-    return {text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFKC", visible).strip()}
+    return {text, unicodedata.normalize("NFKC", visible).strip()}
 
 
 _VARIATION_SELECTORS: Final = frozenset(map(chr, range(0xFE00, 0xFE10)))
