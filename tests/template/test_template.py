@@ -17,6 +17,7 @@ from cfnlint.config import ManualArgs
 from shared.settings import read_settings
 from tests.template.loading import PARAMETERS, ROOT, parameters_of, resolved, translated, written
 from tests.template.rules import SETTINGS_OF
+from tests.unit.test_sweeps import BLANKS as BLANKS_OF_SWEEPS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -320,6 +321,16 @@ def test_a_sweep_of_checks_that_is_on_needs_a_project() -> None:
 
     assert [is_taken(mode, "") for mode in ("off", "report", "stop")] == [True, False, False]
     assert [is_taken(mode, "p") for mode in ("off", "report", "stop")] == [True, True, True]
+
+
+@pytest.mark.parametrize("parameter", ["CheckSweepProtect", "BatchSweepProtect"])
+def test_the_template_refuses_each_blank_that_a_sweep_refuses(parameter: str) -> None:
+    allowed = written()["Parameters"][parameter]["AllowedPattern"]
+    for blank in BLANKS_OF_SWEEPS:
+        assert not [
+            each for each in (f"{blank}a", f"a{blank}", f"b,{blank}a", f"a{blank},b") if re.fullmatch(allowed, each)
+        ]
+    assert re.fullmatch(allowed, "a\u2003b,c d")
 
 
 def test_patterns_come_to_the_sweep_one_by_one() -> None:
