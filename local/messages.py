@@ -28,7 +28,7 @@ _STALE_SINCE: Final = "20261101T000000Z"
 type Way = Literal["StopTaskQueue", "StopTargetsQueue", "StopCommandsTopic", "SweepStaleTasksFunction", "StopWorkflow"]
 """Where a message is sent, by logical id: a queue, the topic, a function as a timer invokes it, a state machine."""
 
-SWEEP_FINDS: Final = {"stale": 1, "protected": 1, "unknown_age": 0, "refused": False, "sent": 1}
+SWEEP_FINDS: Final = {"stale": 1, "protected": 1, "unknown_age": 0, "refused": False, "sent": 1, "targets": 3}
 """What the report of the demo's sweep must say; how many tasks are listed depends on what was stopped before."""
 
 

@@ -119,7 +119,7 @@ def show(result: Result, console: Console) -> None:
         console.print(f"  signatures: {_words(saw.signatures)}; {saw.authentication_failures} wrong")
         console.print(f"  violations: {_words(saw.violations) or 'none'}; still running: {len(saw.running)}")
     if sweep := result.sweep:
-        counts = {name: sweep[name] for name in ("scanned", "stale", "protected", "unknown_age", "sent")}
+        counts = {name: sweep[name] for name in ("scanned", "stale", "protected", "unknown_age", "sent", "targets")}
         console.print(f"The sweep found: {_words(counts)}")
     if ran := result.workflow:
         console.print(f"The workflow went: {' → '.join(ran.states)}; {ran.status}")

@@ -183,7 +183,8 @@ _SWEEP_CHECK_TASKS: Final[Remarks] = {
     },
     "limit": "A sweep that finds more stale tasks than this stops none of them, and its report says so.",
     "dry_run": "Only report what would be stopped.",
-    "protect": "Glob patterns on the name or the id of tasks that are never stopped.",
+    "protect": "Glob patterns on the name or the id of tasks that are never stopped. Case counts. Brackets also stand "
+    "for themselves; composed and decomposed, full-width and other compatible characters are the same.",
 }
 
 _SWEEP_BATCH_TASKS: Final[Remarks] = {
@@ -212,7 +213,12 @@ _REPORT: Final[Remarks] = {
     },
     "refused": "Whether there were more stale tasks than limit, so that none was stopped.",
     "sent": {"description": "Commands sent; their outcomes are events of their own.", **_COUNT},
-    "tasks": "The first 100 of the stale tasks.",
+    "targets": {
+        "description": "Targets that the commands sent name, or would name in a dry run, of all stale tasks of which "
+        "that is known; a check is one target. null if there are stale tasks and it is known of none, as when refused.",
+        **_COUNT,
+    },
+    "tasks": "The first 100 of the stale tasks, the oldest first.",
 }
 
 _STALE_TASK: Final[Remarks] = {
@@ -220,6 +226,11 @@ _STALE_TASK: Final[Remarks] = {
     "task_name": "Its name, cut to 256 characters, or null.",
     "running_since": {"description": "It has been running since then, or longer.", **_MOMENT_IN_UTC},
     "evidence": "What says so: job or sighting of a check; create_time or schedule_time of a batch task.",
+    "targets": {
+        "description": "Its targets that the commands sent name, or would name in a dry run: 0 if nothing of it runs "
+        "any more, null if that is not known.",
+        **_COUNT,
+    },
 }
 
 

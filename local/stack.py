@@ -12,7 +12,7 @@ What this cannot show, because the stand-in does not do it:
 * the batching window: a mapping ignores it and hands over at most ten messages, so less is folded than on AWS;
 * an invalid partial-batch response: it counts as success, where AWS takes the whole batch back
   (the handlers' answers are checked by tests instead);
-* dead-letter queues of rules, of topic subscriptions and of schedules, and the windows of schedules;
+* dead-letter queues of rules, of topic subscriptions and of schedules, and the windows and time zones of schedules;
 * how long a workflow waits, which is shortened here, the limits of its history and of what its states pass on;
 * filter patterns of CloudWatch Logs other than words and `{ $.a.b = "c" && … }`, which is refused, not guessed;
 * the limits of Lambda: memory, payload sizes, the read-only file system, arm64, real cold starts and concurrency;

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from shared.errors import ForeignAnswer, HuaweiUnavailable
 from shared.planning import BatchTask
-from shared.staleness import Age, Found, RunningTask, is_protected, read_huawei_time
+from shared.staleness import Age, Found, Protection, RunningTask, read_huawei_time
 from shared.sweeps import Claimed, Commands, SweepBatchTasks, SweepCommand, stop_running_targets
 
 if TYPE_CHECKING:
@@ -16,13 +16,29 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from shared.deadline import Deadline
-    from shared.huawei.task_lists import BatchTaskLists, ListedBatchTask, RunningTargets
+    from shared.huawei.task_lists import BatchTaskLists, ListedBatchTask
     from shared.inquiry import Inquiry
     from shared.patience import Patience
 
 STOPPABLE: Final = ("Initializing", "Waitting", "Processing")
 """The states in which a batch task can be stopped, in the order in which it goes through them: a task that moves on
 between two lists is found by the later one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What of a task runs by a look `at` that time: so many `targets`, and `skipped` entries that could not be read.
+
+    `names`: of the targets; none in a dry run, in which thousands of tasks may have millions. The task has its newest
+    name.
+    """
+
+    task: RunningTask
+    age: Age
+    at: datetime
+    names: tuple[str, ...]
+    targets: int
+    skipped: int
 
 
 class BatchSweep:
@@ -63,33 +79,34 @@ class BatchSweep:
         )
 
     def commands(self, stale: Iterable[tuple[RunningTask, Age]]) -> Commands:
-        """Return the commands that stop what runs of these by a last look.
+        """Return the commands that stop what runs of these by a last look; in a dry run only what they would name.
 
         What a long list keeps us from reading today must not keep the others from being stopped. Raises
         `DeploymentFault`.
         """
         aged = list(stale)
         foreign: list[ForeignAnswer] = []
-        looks = self._inquiry.each(partial(self._look, foreign), [task for task, _ in aged])
+        looks = self._inquiry.each(partial(self._look, foreign), aged)
         now = self._patience.now()
-        running = [
-            (replace(task, task_name=targets.task_name), age, targets, at + self._valid_for)
-            for (task, age), (at, targets) in zip(aged, looks, strict=True)
-            # A command that comes too late as it is would stop nothing.
-            if targets is not None and (targets.targets or targets.skipped) and now < at + self._valid_for
-        ]
-        ended = sum(targets is not None and not (targets.targets or targets.skipped) for _, targets in looks)
-        protected = frozenset(task.task_id for task, *_ in running if is_protected(task, self._sweep.protect))
+        read = [look for look in looks if look is not None]
+        ended = [look for look in read if not look.targets and not look.skipped]
+        # A command that comes too late as it is would stop nothing.
+        running = [look for look in read if (look.targets or look.skipped) and now < look.at + self._valid_for]
+        protection = Protection(self._sweep.protect)
+        protected = frozenset(look.task.task_id for look in running if protection.covers(look.task))
+        # A name that cannot be read may be one that is protected.
+        named = [look for look in running if look.task.task_name is not None and look.task.task_id not in protected]
         return Commands(
             to_send=tuple(
                 command
-                for task, age, targets, expires_at in running
-                # A name that cannot be read may be one that is protected.
-                if task.task_name is not None and task.task_id not in protected
-                for command in stop_running_targets(self._sweep, task, age, targets.targets, expires_at=expires_at)
+                for look in named
+                for command in stop_running_targets(
+                    self._sweep, look.task, look.age, look.names, expires_at=look.at + self._valid_for
+                )
             ),
-            missed=len(aged) - len(running) - ended,
-            cut=sum(targets.skipped > 0 or task.task_name is None for task, _, targets, _ in running),
+            targets={look.task.task_id: look.targets for look in (*ended, *named) if look.targets or not look.skipped},
+            missed=len(aged) - len(ended) - len(running),
+            cut=sum(look.skipped > 0 or look.task.task_name is None for look in running),
             protected=protected,
             fault=foreign[0] if foreign and len(foreign) == len(aged) else None,
         )
@@ -101,17 +118,21 @@ class BatchSweep:
     def release(self, commands: Iterable[SweepCommand], *, deadline: Deadline) -> None:
         """Nothing is kept of these."""
 
-    def _look(self, foreign: list[ForeignAnswer], task: RunningTask) -> tuple[datetime, RunningTargets | None]:
-        """Return when a task was looked at, and what of it runs; `None` if that could not be found out."""
+    def _look(self, foreign: list[ForeignAnswer], stale: tuple[RunningTask, Age]) -> _Look | None:
+        """Return what of a task runs; `None` if that could not be found out."""
+        task, age = stale
         where = BatchTask(self._sweep.project_id, self._sweep.instance_id, task.task_id)
         at = self._patience.now()
         try:
-            return at, self._lists.running_targets(where, self._inquiry.ask)
+            running = self._lists.running_targets(where, self._inquiry.ask)
         except HuaweiUnavailable:
-            return at, None
+            return None
         except ForeignAnswer as answer:
             foreign.append(answer)
-            return at, None
+            return None
+        names = () if self._sweep.dry_run else running.targets
+        newest = replace(task, task_name=running.task_name)
+        return _Look(newest, age, at, names, len(running.targets), running.skipped)
 
     def _age(self, task: ListedBatchTask) -> Age | None:
         """Return the age by the later of creation and schedule; a task that is scheduled for later has not begun."""

@@ -17,7 +17,7 @@ from shared.errors import DeploymentFault, ForeignAnswer, HuaweiUnavailable
 from shared.findings import Finding, Verdict
 from shared.huawei.codearts_check import Progress
 from shared.sightings import Item, Sighting
-from shared.staleness import Age, Found, RunningTask, is_protected, read_huawei_time
+from shared.staleness import Age, Found, Protection, RunningTask, read_huawei_time
 from shared.sweeps import Claimed, Commands, SweepCheckTasks, SweepCommand, stop_check
 
 if TYPE_CHECKING:
@@ -111,11 +111,17 @@ class CheckSweep:
         Minutes may have passed since a task was read, in which its run may have ended and the next one begun, or its
         name may have become one that a pattern protects. Raises `HuaweiUnavailable` if the list cannot be read again,
         `AwsUnavailable` if the table cannot, and `DeploymentFault`.
+
+        A dry run needs no last look: each task is one target.
         """
+        tasks = [task for task, _ in stale]
+        if self._sweep.dry_run:
+            targets = {task.task_id: 1 for task in tasks}
+            return Commands(to_send=(), targets=targets, missed=0, cut=0, protected=frozenset(), fault=None)
         self._foreign = []
         # The state is one of three or four questions about each, and what was asked of many in vain is sent for nobody.
         self._states_until = self._until.less(0.75 * self._until.remaining())
-        looks = self._look_at([self._listed[task.task_id] for task, _ in stale])
+        looks = self._look_at([self._listed[task.task_id] for task in tasks])
         now = self._patience.now()
         # A command that comes too late as it is would stop nothing, and its claim would cost the evidence.
         expires_at = {look.task.task_id: look.at + self._valid_for for look in looks}
@@ -123,15 +129,19 @@ class CheckSweep:
         refused = sum(look.state is Verdict.REFUSED for look in looks)
         # The name of a task that is not listed again, or not in a way that can be read, may be one that is protected.
         named = [task for task in read if task.task_id in self._listed_again]
-        protected = frozenset(task.task_id for task in named if is_protected(task, self._sweep.protect))
+        protection = Protection(self._sweep.protect)
+        protected = frozenset(task.task_id for task in named if protection.covers(task))
         old = [
             (task, task.age)
             for task in named
             if task.age is not None and self._is_stale(task.age) and task.task_id not in protected
         ]
         self._ages = {task.task_id: age for task, age in old}
+        # What has ended by now is not among the looks.
+        undecided = {look.task.task_id for look in looks}.difference(task.task_id for task in named)
         return Commands(
             to_send=tuple(stop_check(self._sweep, task, age, expires_at=expires_at[task.task_id]) for task, age in old),
+            targets={task.task_id: int(task.task_id in self._ages) for task in tasks if task.task_id not in undecided},
             missed=len(looks) - len(read) - refused,
             cut=len(read) - len(named) + refused,
             protected=protected,

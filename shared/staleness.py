@@ -7,9 +7,10 @@ taken, and a task without evidence is left alone. What may have just begun must 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -103,9 +104,9 @@ def choose_stale(
 ) -> Choice:
     """Choose the tasks that have been running for `older_than` or longer.
 
-    `protect`: glob patterns (`*`, `?`, `[a-z]`, case counts) on the name or the id, which win over everything.
+    `protect`: glob patterns on the name or the id, which win over everything; see `Protection`.
     """
-    patterns = tuple(protect)
+    protection = Protection(protect)
     stale: list[tuple[RunningTask, Age]] = []
     protected: list[RunningTask] = []
     unknown_age: list[RunningTask] = []
@@ -113,7 +114,7 @@ def choose_stale(
         is_young = task.age is not None and now - task.age.latest_start < older_than
         if is_young:
             continue
-        if is_protected(task, patterns):
+        if protection.covers(task):
             protected.append(task)
         elif task.age is None:
             unknown_age.append(task)
@@ -123,9 +124,40 @@ def choose_stale(
     return Choice(tuple(stale), tuple(protected), tuple(unknown_age))
 
 
-def is_protected(task: RunningTask, patterns: Iterable[str]) -> bool:
-    """Return whether a glob pattern matches the name or the id."""
-    return any(fnmatchcase(name, pattern) for name in (task.task_id, task.task_name or "") for pattern in patterns)
+class Protection:
+    """Glob patterns (`*`, `?`, `[a-z]`; case counts) that protect tasks by their names or ids, in doubt one more.
+
+    A pattern that silently matches nothing leaves a task to be stopped. So brackets stand for one of what they hold and
+    for themselves, as in the name `[prod] nightly`. And texts that look alike are equal, see `_forms`.
+    """
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        globs = {glob for pattern in patterns for form in _forms(pattern) for glob in (form, form.replace("[", "[[]"))}
+        self._globs = re.compile("|".join(map(translate, sorted(globs)))) if globs else None
+
+    def covers(self, task: RunningTask) -> bool:
+        """Return whether a pattern matches the name or the id."""
+        return self._globs is not None and any(
+            self._globs.match(form)
+            for text in (task.task_id, task.task_name)
+            if text is not None
+            for form in _forms(text)
+        )
+
+
+def _forms(text: str) -> set[str]:
+    """Return the forms in which a name or pattern is compared: as it is written, and as it looks.
+
+    The latter is composed, has no compatibility characters (NFKC: a full-width letter or asterisk is the plain one, a
+    no-break space a space), no invisible ones (format characters, variation selectors) and no outer white space.
+    """
+    if text.isascii():
+        return {text, text.strip()}
+    visible = "".join(each for each in text if unicodedata.category(each) != "Cf" and each not in _VARIATION_SELECTORS)
+    return {text, unicodedata.normalize("NFKC", visible).strip()}
+
+
+_VARIATION_SELECTORS: Final = frozenset(map(chr, range(0xFE00, 0xFE10)))
 
 
 # "20151212T121212Z" (IoTDA), "2025-11-28T06:55:41Z" and "2020-02-20 11:21:11" (CodeArts Check, newer and older pages).

@@ -59,7 +59,7 @@ class Kind(Protocol):
         """Find what runs, and since when. Raises `HuaweiUnavailable`, `AwsUnavailable`."""
 
     def commands(self, stale: Iterable[tuple[RunningTask, Age]]) -> Commands:
-        """Return the commands that stop what by a last look still runs of these.
+        """Return the commands that stop what by a last look still runs of these; of a dry run only how much that is.
 
         Raises `HuaweiUnavailable`, `AwsUnavailable`.
         """
@@ -123,7 +123,7 @@ class Sweeper:
             found = kind.find()
             choice = choose_stale(found.running, now=now, older_than=sweep.older_than, protect=sweep.protect)
             is_refused = len(choice.stale) > sweep.limit
-            made = kind.commands(() if sweep.dry_run or is_refused else choice.stale)
+            made = kind.commands(() if is_refused else choice.stale)
         finally:
             self._telemetry.asked(calls=inquiry.calls, throttles=inquiry.throttles)
         self._telemetry.hide(made.to_send)
@@ -131,6 +131,8 @@ class Sweeper:
         sending = self._send(queue_url, claimed.commands, deadline.less(0.5 * kept))
         self._telemetry.commands_sent(sending.sent)
         stale = [(task, age) for task, age in choice.stale if task.task_id not in made.protected]
+        targets = _targets(made, sending)
+        known = [targets[task.task_id] for task, _ in stale if task.task_id in targets]
         report = SweepReport(
             sweep=sweep.sweep,
             dry_run=sweep.dry_run,
@@ -141,7 +143,8 @@ class Sweeper:
             missed=found.missed + made.missed + made.cut,
             refused=is_refused,
             sent=len(sending.sent),
-            tasks=tuple(StaleTask.of(task, age) for task, age in stale[:TASKS_PER_REPORT]),
+            targets=sum(known) if known or not stale else None,
+            tasks=tuple(StaleTask.of(task, age, targets.get(task.task_id)) for task, age in stale[:TASKS_PER_REPORT]),
         )
         failures = [*claimed.failures, *sending.failures]
         failures += self._publish(report, deadline.less(0.25 * kept))
@@ -231,6 +234,17 @@ class _Sending(NamedTuple):
     sent: tuple[SweepCommand, ...]
     in_doubt: tuple[SweepCommand, ...]
     failures: tuple[Exception, ...]
+
+
+def _targets(made: Commands, sending: _Sending) -> dict[str, int]:
+    """Return by task how many targets the commands sent name, or would name in a dry run; without what is not known."""
+    named = dict(made.targets)
+    sent = {command.command_id for command in sending.sent}
+    for command in made.to_send:
+        if command.command_id not in sent:
+            named[command.task_id] -= len(command.asked)
+    in_doubt = {command.task_id for command in sending.in_doubt}
+    return {task_id: count for task_id, count in named.items() if task_id not in in_doubt}
 
 
 def _summary(failures: Sequence[Exception], sending: _Sending, *, of: int) -> Exception:

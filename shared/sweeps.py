@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError
 
 from shared.commands import Given, InstanceId, ProjectId
@@ -72,7 +81,25 @@ type Duration = Annotated[
         _read_duration, json_schema_input_type=Annotated[str, Field(json_schema_extra={"format": "duration"})]
     ),
 ]
-type Glob = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+# White space, and the spaces without a width, which nobody sees. Read by Python and, in the schema, by ECMAScript.
+_BLANK: Final = r"[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]"
+_WITHOUT_OUTER_BLANKS: Final = rf"^(?!{_BLANK})(?![\s\S]*{_BLANK}$)"
+
+
+def _read_glob(value: str) -> str:
+    if not re.search(_WITHOUT_OUTER_BLANKS, value):
+        # A blank too many, as in `release-* ,nightly-*`, would protect nothing.
+        raise PydanticCustomError("glob", "should not begin or end with a blank: {glob}", {"glob": json.dumps(value)})
+    return value
+
+
+type Glob = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=256),
+    AfterValidator(_read_glob),
+    Field(json_schema_extra={"pattern": _WITHOUT_OUTER_BLANKS}),
+]
 type TaskType = Literal["firmwareUpgrade", "softwareUpgrade"]
 
 
@@ -160,8 +187,9 @@ class SweepCommand:
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """What is to be sent for the stale tasks.
+    """What is to be sent for the stale tasks; in a dry run only how much that would be.
 
+    `targets`: by task, how many of its targets are to be stopped; a task of which that is not known is left out.
     `missed`: of how many tasks it could not be found out what of them still runs. `cut`: of how many others there may
     be more to stop than is named here, since an entry of their lists, or their name, could not be read. `protected`:
     the ids of those whose newest name a pattern protects. `fault`: why nothing could be found out of any of them, if
@@ -169,6 +197,7 @@ class Commands:
     """
 
     to_send: tuple[SweepCommand, ...]
+    targets: Mapping[str, int]
     missed: int
     cut: int
     protected: frozenset[str]
@@ -274,18 +303,25 @@ class StaleTask(BaseModel):
     task_name: str | None
     running_since: Instant
     evidence: str
+    targets: int | None
 
     @classmethod
-    def of(cls, task: RunningTask, age: Age) -> StaleTask:
+    def of(cls, task: RunningTask, age: Age, targets: int | None) -> StaleTask:
         """Name a task in a report."""
-        name = None if task.task_name is None else task.task_name[:NAME_LENGTH]
-        return cls(task_id=task.task_id, task_name=name, running_since=age.shown, evidence=age.evidence)
+        return cls(
+            task_id=task.task_id,
+            task_name=None if task.task_name is None else task.task_name[:NAME_LENGTH],
+            running_since=age.shown,
+            evidence=age.evidence,
+            targets=targets,
+        )
 
 
 class SweepReport(BaseModel):
     """What a sweep found and did; docs/contract.md gives the meaning of each field.
 
-    `missed`: the tasks that could not be looked into to the end, see `Found.missed` and `Commands`.
+    `missed`: the tasks that could not be looked into to the end, see `Found.missed` and `Commands`. `targets`: how many
+    targets the commands sent name, or would name in a dry run; `None` if that is not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -299,4 +335,5 @@ class SweepReport(BaseModel):
     missed: int = 0  # in no report of before it was counted
     refused: bool
     sent: int
+    targets: int | None
     tasks: tuple[StaleTask, ...] = Field(max_length=TASKS_PER_REPORT)

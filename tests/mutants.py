@@ -45,6 +45,7 @@ REDRIVE_PROCESS: Final = ("tests/end_to_end/test_redrive_ends.py",)
 REDRIVE_MAKE: Final = ("tests/unit/test_redrive_make.py",)
 CONFIRM: Final = ("tests/unit/test_confirmed_stops.py",)
 SWEEP: Final = ("tests/unit/test_staleness.py", "tests/unit/test_sightings.py", "tests/unit/test_sweeping.py")
+TARGETS_TOLD: Final = ("tests/unit/test_sweep_targets.py",)
 EVIDENCE: Final = ("tests/unit/test_sweep_evidence.py",)
 AT_ONCE: Final = ("tests/property/test_sweeps_at_once.py",)
 LISTS: Final = ("tests/unit/test_task_lists.py",)
@@ -838,8 +839,8 @@ MUTANTS: Final = (
     Mutant(
         "8 sweep: a pattern protects only by the name",
         "shared/staleness.py",
-        'for name in (task.task_id, task.task_name or "")',
-        'for name in (task.task_name or "",)',
+        "for text in (task.task_id, task.task_name)",
+        "for text in (task.task_name,)",
         SWEEP,
     ),
     Mutant(
@@ -1044,8 +1045,8 @@ MUTANTS: Final = (
     Mutant(
         "8 rule 7: no last look before sending",
         "shared/check_sweep.py",
-        "looks = self._look_at([self._listed[task.task_id] for task, _ in stale])",
-        "looks = [_Look(task, has_state=True, is_missed=False) for task, _ in stale]",
+        "looks = self._look_at([self._listed[task.task_id] for task in tasks])",
+        "looks = [_Look(task, self._patience.now(), Verdict.RUNS, is_missed=False) for task in tasks]",
         SWEEP,
     ),
     Mutant(
@@ -1203,8 +1204,8 @@ MUTANTS: Final = (
     Mutant(
         "8 sweep: one batch task that is refused ends the sweep",
         "shared/batch_sweep.py",
-        "        except ForeignAnswer as answer:\n            foreign.append(answer)\n            return at, None\n",
-        "        except ZeroDivisionError:\n            return at, None\n",
+        "        except ForeignAnswer as answer:\n            foreign.append(answer)\n            return None\n",
+        "        except ZeroDivisionError:\n            return None\n",
         EVIDENCE,
     ),
     Mutant(
@@ -1260,8 +1261,8 @@ MUTANTS: Final = (
     Mutant(
         "8 sweep: the validity of a batch command begins after its look",
         "shared/batch_sweep.py",
-        "(replace(task, task_name=targets.task_name), age, targets, at + self._valid_for)",
-        "(replace(task, task_name=targets.task_name), age, targets, now + self._valid_for)",
+        "expires_at=look.at + self._valid_for",
+        "expires_at=now + self._valid_for",
         SWEEP,
     ),
     Mutant(
@@ -1274,8 +1275,8 @@ MUTANTS: Final = (
     Mutant(
         "8 sweep: a command for a batch task is sent when it has expired",
         "shared/batch_sweep.py",
-        "and now < at + self._valid_for\n",
-        "\n",
+        " and now < look.at + self._valid_for]",
+        "]",
         EVIDENCE,
     ),
     Mutant(
@@ -1372,7 +1373,7 @@ MUTANTS: Final = (
     Mutant(
         "8 sweep: targets that could not be read are not reported",
         "shared/batch_sweep.py",
-        "cut=sum(targets.skipped > 0 or task.task_name is None for task, _, targets, _ in running),",
+        "cut=sum(look.skipped > 0 or look.task.task_name is None for look in running),",
         "cut=0,",
         SWEEP,
     ),
@@ -1421,15 +1422,15 @@ MUTANTS: Final = (
     Mutant(
         "8 sweep: the name of the list protects a batch task",
         "shared/batch_sweep.py",
-        "(replace(task, task_name=targets.task_name), age, targets,",
-        "(task, age, targets,",
+        "newest = replace(task, task_name=running.task_name)",
+        "newest = task",
         EVIDENCE,
     ),
     Mutant(
         "8 sweep: a batch task whose newest name cannot be read is stopped",
         "shared/batch_sweep.py",
-        "if task.task_name is not None and task.task_id not in protected",
-        "if task.task_id not in protected",
+        "if look.task.task_name is not None and look.task.task_id not in protected",
+        "if look.task.task_id not in protected",
         EVIDENCE,
     ),
     Mutant(
@@ -1461,10 +1462,17 @@ MUTANTS: Final = (
         SWEEP,
     ),
     Mutant(
-        "8 sweep: a dry run sends",
-        "shared/sweeping.py",
-        "if sweep.dry_run or is_refused",
-        "if is_refused",
+        "8 sweep: a dry run of batch tasks sends",
+        "shared/batch_sweep.py",
+        "names = () if self._sweep.dry_run else running.targets",
+        "names = running.targets",
+        TARGETS_TOLD,
+    ),
+    Mutant(
+        "8 sweep: a dry run of checks sends",
+        "shared/check_sweep.py",
+        "if self._sweep.dry_run:",
+        "if False:",
         SWEEP,
     ),
     Mutant(
@@ -2864,6 +2872,188 @@ MUTANTS: Final = (
         "if list(inspect.signature(function).parameters) != arguments:",
         "if list(inspect.signature(function).parameters) is None:",
         ("tests/end_to_end/test_outcome_log.py",),
+    ),
+    Mutant(
+        "sweep protect: brackets are never themselves",
+        "shared/staleness.py",
+        '(form, form.replace("[", "[[]"))',
+        "(form,)",
+        SWEEP,
+    ),
+    Mutant(
+        "sweep protect: brackets are always themselves",
+        "shared/staleness.py",
+        '(form, form.replace("[", "[[]"))',
+        '(form.replace("[", "[[]"),)',
+        SWEEP,
+    ),
+    Mutant(
+        "sweep protect: full-width characters are others",
+        "shared/staleness.py",
+        'unicodedata.normalize("NFKC", visible)',
+        'unicodedata.normalize("NFC", visible)',
+        SWEEP,
+    ),
+    Mutant(
+        "sweep protect: composed and decomposed differ",
+        "shared/staleness.py",
+        'unicodedata.normalize("NFKC", visible)',
+        "visible",
+        SWEEP,
+    ),
+    Mutant(
+        "sweep protect: what cannot be seen counts",
+        "shared/staleness.py",
+        'unicodedata.category(each) != "Cf"',
+        "each",
+        SWEEP,
+    ),
+    Mutant(
+        "sweep protect: variation selectors count",
+        "shared/staleness.py",
+        "each not in _VARIATION_SELECTORS",
+        "each",
+        SWEEP,
+    ),
+    Mutant(
+        "sweep protect: what is written does not match as it is",
+        "shared/staleness.py",
+        "return {text, unicodedata.normalize",
+        "return {unicodedata.normalize",
+        SWEEP,
+    ),
+    Mutant(
+        "sweep protect: outer blanks of a name count",
+        "shared/staleness.py",
+        "return {text, text.strip()}",
+        "return {text}",
+        SWEEP,
+    ),
+    Mutant(
+        "sweep protect: no pattern protects everything",
+        "shared/staleness.py",
+        "if globs else None",
+        "",
+        SWEEP,
+    ),
+    Mutant(
+        "sweep protect: a pattern may have outer blanks",
+        "shared/sweeps.py",
+        "if not re.search(_WITHOUT_OUTER_BLANKS, value):",
+        "if not value:",
+        ("tests/unit/test_sweeps.py",),
+    ),
+    Mutant(
+        "sweep protect: the blank that is refused is not shown",
+        "shared/sweeps.py",
+        '{"glob": json.dumps(value)}',
+        '{"glob": value}',
+        ("tests/unit/test_sweeps.py",),
+    ),
+    Mutant(
+        "sweep targets: a sweep that is refused reads what it would stop",
+        "shared/sweeping.py",
+        "kind.commands(() if is_refused else choice.stale)",
+        "kind.commands(choice.stale)",
+        TARGETS_TOLD,
+    ),
+    Mutant(
+        "sweep targets: what is not known of any is none",
+        "shared/sweeping.py",
+        "targets=sum(known) if known or not stale else None,",
+        "targets=sum(known),",
+        TARGETS_TOLD,
+    ),
+    Mutant(
+        "sweep targets: of no stale task nothing is known",
+        "shared/sweeping.py",
+        "targets=sum(known) if known or not stale else None,",
+        "targets=sum(known) if known else None,",
+        TARGETS_TOLD,
+    ),
+    Mutant(
+        "sweep targets: what is not known of one is none",
+        "shared/sweeping.py",
+        "StaleTask.of(task, age, targets.get(task.task_id))",
+        "StaleTask.of(task, age, targets.get(task.task_id, 0))",
+        TARGETS_TOLD,
+    ),
+    Mutant(
+        "sweep targets: only those of the tasks shown",
+        "shared/sweeping.py",
+        "for task, _ in stale if task.task_id in targets]",
+        "for task, _ in stale[:TASKS_PER_REPORT] if task.task_id in targets]",
+        TARGETS_TOLD,
+    ),
+    Mutant(
+        "sweep targets: what was not sent counts",
+        "shared/sweeping.py",
+        "named[command.task_id] -= len(command.asked)",
+        "pass",
+        TARGETS_TOLD,
+    ),
+    Mutant(
+        "sweep targets: what was perhaps sent is known",
+        "shared/sweeping.py",
+        "if task_id not in in_doubt}",
+        "}",
+        TARGETS_TOLD,
+    ),
+    Mutant(
+        "sweep targets: what could not be read is none",
+        "shared/batch_sweep.py",
+        "if look.targets or not look.skipped}",
+        "}",
+        TARGETS_TOLD,
+    ),
+    Mutant(
+        "sweep targets: what has ended is not known",
+        "shared/batch_sweep.py",
+        "for look in (*ended, *named)",
+        "for look in named",
+        TARGETS_TOLD,
+    ),
+    Mutant(
+        "sweep targets: of an unread name the number is known",
+        "shared/batch_sweep.py",
+        "for look in (*ended, *named)",
+        "for look in (*ended, *running)",
+        TARGETS_TOLD,
+    ),
+    Mutant(
+        "sweep targets: a check that could not be read is none",
+        "shared/check_sweep.py",
+        ".difference(task.task_id for task in named)",
+        ".difference(look.task.task_id for look in looks)",
+        TARGETS_TOLD,
+    ),
+    Mutant(
+        "sweep targets: a check that has ended is one",
+        "shared/check_sweep.py",
+        "int(task.task_id in self._ages)",
+        "1",
+        TARGETS_TOLD,
+    ),
+    Mutant(
+        "sweep targets: whole entries of long lists are kept",
+        "shared/huawei/task_lists.py",
+        "return cls(detail.target if detail.status in _RUNNING else None, None)",
+        "return type('Whole', (cls,), {'row': row})(detail.target if detail.status in _RUNNING else None, None)",
+        LISTS,
+    ),
+    Mutant(
+        "sweep zone: the schedule of checks runs in UTC",
+        "template.yaml",
+        "ScheduleExpression: !Ref CheckSweepSchedule\n      ScheduleExpressionTimezone: !Ref SweepTimezone\n",
+        "ScheduleExpression: !Ref CheckSweepSchedule\n",
+        TEMPLATE,
+    ),
+    Mutant(
+        "sweep zone: the schedule of batch tasks runs in UTC",
+        "template.yaml",
+        "ScheduleExpression: !Ref BatchSweepSchedule\n      ScheduleExpressionTimezone: !Ref SweepTimezone\n",
+        "ScheduleExpression: !Ref BatchSweepSchedule\n",
+        TEMPLATE,
     ),
 )
 

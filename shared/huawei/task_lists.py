@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
@@ -330,11 +330,10 @@ class BatchTaskLists:
                 raise ForeignAnswer(str(_not_listed(rows, what)))
             name = rows.task_name
             for row in rows.rows:
-                detail = _read_as(_Detail, row)
-                if detail is None:
-                    skipped.add(repr(row))
-                elif detail.status in _RUNNING:
-                    targets[detail.target] = None
+                if row.unreadable is not None:
+                    skipped.add(row.unreadable)
+                elif row.target is not None:
+                    targets[row.target] = None
         return RunningTargets(tuple(targets), len(skipped), name)
 
     def _tasks(
@@ -356,7 +355,9 @@ class BatchTaskLists:
             case {"batchtask": dict(task_now), **others} if isinstance(rows := others.get("task_details"), list | None):
                 named = _read_as(_Named, task_now)
                 page = _marked_page(rows, others, answer.moment)
-                return replace(page, task_name=None if named is None else named.task_name)
+                # A list may have 100 000 rows, and several are read at a time: no more of each is kept than is used.
+                kept = tuple(map(_Kept.of, page.rows))
+                return replace(page, rows=kept, task_name=None if named is None else named.task_name)
         return Finding(Verdict.UNFINISHED, error_msg="the answer carries no batch task")
 
     def _get(
@@ -418,6 +419,20 @@ class _Named(_Answer):
 class _Detail(_Answer):
     target: DeviceId
     status: str
+
+
+class _Kept(NamedTuple):
+    """What is kept of a subtask: its target if it runs, or the whole entry if that cannot be read."""
+
+    target: str | None
+    unreadable: str | None
+
+    @classmethod
+    def of(cls, row: object) -> _Kept:
+        detail = _read_as(_Detail, row)
+        if detail is None:
+            return cls(None, repr(row))
+        return cls(detail.target if detail.status in _RUNNING else None, None)
 
 
 class _Scroll:

@@ -112,22 +112,24 @@ def test_a_schedule_fires_and_finds_exactly_what_is_stale(reports: dict[str, dic
         "refused": False,
         "sent": 0,
     }
+    # Of each it is told how much a real run would stop.
+    assert {task["targets"] for task in report["tasks"]} == {3}
+    assert report["targets"] == 3 * len(STALE)
     # 500 tasks of two types in three states, at most 50 a page.
     assert sum(record.operation == "list_batch_tasks" for record in world.huawei.log()) >= TASKS // 50
 
 
 def test_a_sweep_that_finds_more_than_its_limit_sends_nothing(reports: dict[str, dict[str, Any]]) -> None:
-    assert (reports["refused"]["stale"], reports["refused"]["refused"], reports["refused"]["sent"]) == (
-        len(STALE),
-        True,
-        0,
-    )
+    refused = reports["refused"]
+    assert (refused["stale"], refused["refused"], refused["sent"]) == (len(STALE), True, 0)
+    assert refused["targets"] is None
 
 
 def test_what_is_stale_is_stopped_through_the_queue_and_nothing_else_is(
     reports: dict[str, dict[str, Any]], world: World
 ) -> None:
     assert (reports["stopping"]["stale"], reports["stopping"]["sent"]) == (len(STALE), len(STALE))
+    assert reports["stopping"]["targets"] == 3 * len(STALE)
     wait_until(lambda: len(world.events(OUTCOME, status="succeeded")) >= len(STALE))
     outcomes = world.events(OUTCOME)
     assert {(each["task_id"], each["status"], each["requested_by"]) for each in outcomes} == {

@@ -739,6 +739,16 @@ def a_timer_runs_when_scheduler_understands_its_expression(template: Template) -
 
 
 @rule
+def a_timer_runs_in_the_zone_that_was_chosen(template: Template) -> Iterator[str]:
+    for name, schedule in template.schedules.items():
+        for given, expected in ({}, "UTC"), ({"SweepTimezone": "Europe/Berlin"}, "Europe/Berlin"):
+            parameters = parameters_of(template.body, given)
+            zone = resolved(schedule.get("ScheduleExpressionTimezone"), template.body, parameters)
+            if zone != expected:
+                yield f"{name}: runs in {zone} and not in {expected}"
+
+
+@rule
 def what_a_timer_or_a_rule_cannot_deliver_is_tried_again_and_kept(template: Template) -> Iterator[str]:
     targets = [(name, schedule["Target"]) for name, schedule in template.schedules.items()]
     for name, each in targets + template.rule_targets:

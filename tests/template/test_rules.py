@@ -282,6 +282,12 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         ("/Parameters/BatchSweepSchedule/Default", "cron(0 3 * * * *)"),
         ("SweepBatchTasksSchedule.ScheduleExpression", "hourly"),
     ],
+    rules.a_timer_runs_in_the_zone_that_was_chosen: [
+        ("SweepCheckTasksSchedule.ScheduleExpressionTimezone", GONE),
+        ("SweepBatchTasksSchedule.ScheduleExpressionTimezone", "UTC"),
+        ("SweepBatchTasksSchedule.ScheduleExpressionTimezone", {"Ref": "BatchSweepSchedule"}),
+        ("/Parameters/SweepTimezone/Default", "Asia/Shanghai"),
+    ],
     rules.what_a_timer_or_a_rule_cannot_deliver_is_tried_again_and_kept: [
         ("SweepCheckTasksSchedule.Target.RetryPolicy", GONE),
         ("SweepBatchTasksSchedule.Target.RetryPolicy.MaximumRetryAttempts", 0),

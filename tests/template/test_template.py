@@ -17,6 +17,7 @@ from cfnlint.config import ManualArgs
 from shared.settings import read_settings
 from tests.template.loading import PARAMETERS, ROOT, parameters_of, resolved, translated, written
 from tests.template.rules import SETTINGS_OF
+from tests.unit.test_sweeps import BLANKS as BLANKS_OF_SWEEPS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +51,17 @@ TOPIC: Final = "arn:aws:sns:eu-central-1:123456789012:on-call"
 FEWEST_PARAMETERS: Final = PARAMETERS | {"HuaweiSecretArn": SECRET}
 
 FUNCTIONS: Final = ("StopTaskFunction", "StopTargetsFunction", "SweepStaleTasksFunction", "StopInWorkflowFunction")
+BLANKS: Final = (" ", "\xa0", "\u2003", "\u200b", "\u3000", "\ufeff")
+ZONES: Final = (
+    "UTC",
+    "Europe/Berlin",
+    "Asia/Shanghai",
+    "Etc/GMT+8",
+    "America/Port-au-Prince",
+    "America/Argentina/ComodRivadavia",
+    "America/North_Dakota/New_Salem",
+    "Antarctica/DumontDUrville",
+)
 
 
 def test_the_linter_has_nothing_to_say_about_the_translated_template() -> None:
@@ -152,6 +164,9 @@ def test_glibc_takes_the_resolver_options(function: str) -> None:
         ("CheckSweepProtect", "release-*,nightly of the core,[!a]?"),
         ("BatchSweepProtect", "发布-*"),
         ("BatchSweepProtect", ",".join(["p"] * 100)),
+        ("BatchSweepProtect", "a" * 256),
+        ("CheckSweepProtect", "[prod] nightly,p"),
+        *(("SweepTimezone", zone) for zone in ZONES),
         ("AlarmTopicArn", ""),
         ("AlarmTopicArn", TOPIC),
         ("KmsKeyArn", ""),
@@ -204,6 +219,16 @@ def test_a_right_parameter_is_taken(parameter: str, value: str) -> None:
         ("CheckSweepProtect", "a, b"),
         ("BatchSweepProtect", ","),
         ("BatchSweepProtect", "a" * 257),
+        *(("CheckSweepProtect", f"release-*{blank},nightly-*") for blank in BLANKS),
+        *(("BatchSweepProtect", f"release-*,{blank}nightly-*") for blank in BLANKS),
+        ("CheckSweepProtect", "release-* "),
+        ("BatchSweepProtect", " "),
+        ("SweepTimezone", ""),
+        ("SweepTimezone", "+08:00"),
+        ("SweepTimezone", "GMT+8"),
+        ("SweepTimezone", "Europe/Berlin "),
+        ("SweepTimezone", "Europe/"),
+        ("SweepTimezone", "rate(1 hour)"),
         # A sweep takes 100 of them, and refuses to run with more: nothing would ever be swept.
         ("CheckSweepProtect", ",".join(["p"] * 101)),
         ("AlarmTopicArn", "on-call"),
@@ -297,6 +322,16 @@ def test_a_sweep_of_checks_that_is_on_needs_a_project() -> None:
 
     assert [is_taken(mode, "") for mode in ("off", "report", "stop")] == [True, False, False]
     assert [is_taken(mode, "p") for mode in ("off", "report", "stop")] == [True, True, True]
+
+
+@pytest.mark.parametrize("parameter", ["CheckSweepProtect", "BatchSweepProtect"])
+def test_the_template_refuses_each_blank_that_a_sweep_refuses(parameter: str) -> None:
+    allowed = written()["Parameters"][parameter]["AllowedPattern"]
+    for blank in BLANKS_OF_SWEEPS:
+        assert not [
+            each for each in (f"{blank}a", f"a{blank}", f"b,{blank}a", f"a{blank},b") if re.fullmatch(allowed, each)
+        ]
+    assert re.fullmatch(allowed, "a\u2003b,c d")
 
 
 def test_patterns_come_to_the_sweep_one_by_one() -> None:

@@ -154,6 +154,7 @@ def test_a_sample_report_is_one_to_the_letter(path: Path) -> None:
     assert len(report.tasks) == report.stale
     assert report.stale + report.protected + report.unknown_age <= report.scanned
     assert not (report.dry_run and report.sent)
+    assert report.targets == sum(task.targets or 0 for task in report.tasks)
 
 
 def test_every_sample_sweep_has_a_sample_report() -> None:

@@ -245,7 +245,20 @@ _STRANGE_SWEEPS: Any = st.one_of(
     _STRANGE,
     st.from_regex(r"\AP[0-9WDTHMS]{1,8}\Z"),
     st.sampled_from(
-        [50, 1000, 1001, ["release-*"], ["x" * 257], ["firmwareUpgrade"], ["createDevices"], "check_tasks"]
+        [
+            50,
+            1000,
+            1001,
+            ["release-*"],
+            ["release-* "],
+            ["\ufeffx"],
+            ["x\n"],
+            ["a b"],
+            ["x" * 257],
+            ["firmwareUpgrade"],
+            ["createDevices"],
+            "check_tasks",
+        ]
     ),
 )
 _OF_SWEEPS = sorted({*BATCHES, *CHECKS, "limit", "dry_run", "protect", "task_types", "instance_id"})

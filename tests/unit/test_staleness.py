@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -62,6 +65,88 @@ def test_a_task_without_an_age_is_left_alone_and_told() -> None:
 def test_a_pattern_on_name_or_id_wins_over_everything(pattern: str, is_saved: bool) -> None:  # noqa: FBT001 - a table
     assert chosen(task(), protect=("x", pattern)) == (([], ["t-1"], []) if is_saved else (["t-1"], [], []))
     assert chosen(task(hours=None), protect=(pattern,)) == (([], ["t-1"], []) if is_saved else ([], [], ["t-1"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        # Brackets are a part of the name.
+        ("[prod] nightly", "[prod] nightly"),
+        ("[prod] nightly", "[prod]*"),
+        ("[prod] nightly", "*[prod]*"),
+        ("p nightly", "[prod] nightly"),
+        ("[!x]", "[!x]"),
+        ("[z-a]", "[z-a]"),
+        ("[a", "[a"),
+        ("[[]", "[[]"),
+        ("what?*", "what?*"),
+        # Composed and decomposed.
+        ("Caf\u00e9", "Cafe\u0301"),
+        ("Cafe\u0301", "Caf\u00e9"),
+        ("Cafe\u0301", "Cafe*"),
+        ("Cafe\u0301 1", "Caf? ?"),
+        ("Cafe\u0301 1", "Caf[\u00e9] *"),
+        # What looks alike.
+        ("release-1", "release-\uff0a"),
+        ("\uff52elease-1", "release-*"),
+        ("release\xa01", "release 1"),
+        ("release\u30001", "release ?"),
+        ("release-1", "rele\u200base-*"),
+        ("\ufeffrelease-1", "release-*"),
+        ("rel\xadease-1", "release-*"),
+        ("\u26a0\ufe0f prod", "\u26a0 prod"),
+        ("\u26a0 prod", "\u26a0\ufe0f*"),
+        ("e\u200d\u0301", "\xe9"),
+        # White space of the name.
+        ("  release-1", "release-*"),
+        ("nightly\n", "nightly"),
+        ("night\nly", "night*y"),
+        ("night\nly", "night?ly"),
+    ],
+    ids=ascii,
+)
+def test_a_pattern_does_not_silently_protect_nothing(name: str, pattern: str) -> None:
+    assert chosen(task(name), protect=(pattern,)) == ([], ["t-1"], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("[prod] nightly", "[prod] nightl"),
+        ("prod nightly", "[prod] nightly"),
+        ("caf\u00e9", "Caf\u00e9"),
+        ("Cafe", "Caf\u00e9"),
+        ("nightly-1", "release-\uff0a"),
+        ("release", "rele*ase-*"),
+        (None, "none"),
+        ("", "?"),
+    ],
+    ids=ascii,
+)
+def test_a_pattern_protects_nothing_else(name: str | None, pattern: str) -> None:
+    assert chosen(task(name), protect=(pattern,)) == (["t-1"], [], [])
+
+
+NAMES = st.text(max_size=12) | st.text("ab[]!-*?e\u0301\xe9 \uff0a\u200d\ufe0f\n", max_size=8)
+
+
+@given(name=NAMES.filter(bool), more=st.lists(NAMES, max_size=3), form=st.sampled_from(["", "NFC", "NFD"]))
+def test_whatever_a_task_is_called_its_name_protects_it_and_no_other_pattern_takes_that_back(
+    name: str, more: list[str], form: Literal["", "NFC", "NFD"]
+) -> None:
+    pattern = unicodedata.normalize(form, name) if form else name
+    assert chosen(task(name), protect=(*more, pattern)) == ([], ["t-1"], [])
+
+
+@given(name=NAMES.filter(bool))
+def test_a_name_that_is_no_pattern_is_one_between_asterisks(name: str) -> None:
+    assert chosen(task(name), protect=(f"*{name}*",)) == ([], ["t-1"], [])
+
+
+@given(name=NAMES, patterns=st.lists(NAMES, max_size=3))
+def test_what_a_plain_glob_matches_stays_protected(name: str, patterns: list[str]) -> None:
+    if any(fnmatchcase(each, pattern) for each in (name, "t-1") for pattern in patterns):
+        assert chosen(task(name), protect=tuple(patterns)) == ([], ["t-1"], [])
 
 
 def test_a_young_task_needs_no_pattern_to_save_it() -> None:

@@ -757,7 +757,7 @@ def test_the_report_is_published_as_it_is_answered() -> None:
     assert json.loads(entry.detail) == report
     assert report == {
         "sweep": "batch_tasks", "dry_run": True, "scanned": 0, "stale": 0, "protected": 0, "unknown_age": 0,
-        "missed": 0, "refused": False, "sent": 0, "tasks": [],
+        "missed": 0, "refused": False, "sent": 0, "targets": 0, "tasks": [],
     }  # fmt: skip
 
 

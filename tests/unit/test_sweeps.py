@@ -64,6 +64,8 @@ def test_durations_are_iso_8601(text: str, duration: timedelta) -> None:
     assert read(CHECKS | {"older_than": text}).older_than == duration
 
 
+BLANKS = [each for each in map(chr, range(0x1_0000)) if each.isspace()] + ["\u200b", "\u2060", "\ufeff"]
+
 BAD: list[tuple[dict[str, Any], str]] = [
     *(
         ({"older_than": text}, "older_than: should be")
@@ -86,6 +88,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"protect": "release-*"}, "protect: "),
     ({"protect": [""]}, "protect.0: "),
     ({"protect": ["x"] * 101}, "protect: "),
+    ({"protect": ["x" * 257]}, "protect.0: "),
+    *(
+        ({"protect": ["x", pattern]}, 'protect.1: should not begin or end with a blank: "')
+        for blank in BLANKS
+        for pattern in (blank, f"release-*{blank}", f"{blank}release-*", f"a{blank}b{blank}")
+    ),
     ({"sweep": "check_task"}, "sweep: should be check_tasks or batch_tasks"),
     ({"sweep": None}, "sweep: should be check_tasks or batch_tasks"),
     ({"task_types": ["firmwareUpgrade"]}, "task_types: "),
@@ -108,6 +116,19 @@ def test_what_is_no_sweep_is_rejected_and_the_field_named(changed: dict[str, Any
 def test_a_sweep_of_batch_tasks_takes_the_types_that_can_be_stopped(changed: dict[str, Any]) -> None:
     with pytest.raises(SweepRejected, match=next(iter(changed))):
         read(BATCHES | changed)
+
+
+def test_a_pattern_that_is_refused_is_shown_with_what_nobody_sees() -> None:
+    with pytest.raises(SweepRejected) as refused:
+        read(CHECKS | {"protect": ["release-*\u200b"]})
+    assert str(refused.value) == r'protect.0: should not begin or end with a blank: "release-*\u200b"'
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a b", "a\xa0b", "a\u200bb", "a\nb", "a\n\nb", "\u200d", "[ ]", "-", "\U0001f600"], ids=ascii
+)
+def test_a_blank_within_a_pattern_is_one_of_the_name_s(pattern: str) -> None:
+    assert read(CHECKS | {"protect": [pattern]}).protect == (pattern,)
 
 
 @pytest.mark.parametrize("payload", [None, [], "sweep", 1, [CHECKS]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import format_datetime
@@ -947,6 +948,20 @@ def test_a_target_is_judged_by_its_own_status_and_not_by_what_was_asked_for() ->
 @pytest.mark.parametrize("rows", [{}, {"task_details": None}, {"task_details": [], "page": {"count": 0}}], ids=str)
 def test_a_task_without_running_targets_has_none(rows: dict[str, Any]) -> None:
     assert running_targets(FakeHttp(response({"batchtask": {"status": "Stopped"}, **rows}))) == (set(), 0)
+
+
+def test_of_a_long_list_no_more_is_kept_than_is_used() -> None:
+    """Eight lists of 100 000 targets, read at a time, must fit into the memory of the function beside all else."""
+    count = 6_000
+    targets = [f"{number:036}" for number in range(count, 0, -1)]
+    rows = dict.fromkeys(targets, "Processing")
+    http = Marked(rows, "task_details", change=lambda _: None)
+    tracemalloc.start()
+    try:
+        assert len(running_targets(http)[0]) == count
+        assert tracemalloc.get_traced_memory()[1] / count < 350  # bytes a target: 280 MB for those
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_task_that_is_gone_has_no_running_targets() -> None:

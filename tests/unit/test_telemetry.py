@@ -166,6 +166,7 @@ def report(**more: Any) -> SweepReport:
         "missed": 2,
         "refused": False,
         "sent": 13,
+        "targets": 60_001,
         "tasks": (),
     }
     return SweepReport(**fields | more)
@@ -566,7 +567,7 @@ def test_lines_outside_of_an_invocation_do_not_name_the_last_one(world: World) -
 
 
 def test_a_report_is_told_without_its_tasks(world: World) -> None:
-    task = {"task_id": "t1", "task_name": "nightly", "running_since": NOW, "evidence": "job"}
+    task = {"task_id": "t1", "task_name": "nightly", "running_since": NOW, "evidence": "job", "targets": 1}
     with world.invocation("sweep_stale_tasks") as telemetry:
         telemetry.sweep_completed(report(tasks=(task,)), is_published=True)
     (line,) = world.lines()
