@@ -75,6 +75,7 @@ IN_DOUBT: Final = ("tests/property/test_stops_in_doubt.py",)
 MEMORY: Final = ("tests/contract/test_memory.py",)
 REDELIVERY: Final = ("tests/property/test_redelivery.py",)
 TEMPLATE: Final = ("tests/template/test_rules.py",)
+REGIONS: Final = ("tests/unit/test_regions.py",)
 
 MUTANTS: Final = (
     Mutant(
