@@ -2933,7 +2933,6 @@ def _try(mutant: Mutant, folder: Path) -> str:
             # No bytecode: a mutant of the same second and size would be taken for the code before it.
             env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "examples")},
             capture_output=True,
-            text=True,
             check=False,
             timeout=900,
         )
