@@ -30,7 +30,7 @@ OPTION = re.compile(r"--[a-z]+|\b[A-Z]+=1?")
         ((), ("--ttl", "x"), {"": {"--ttl"}, "make": {"TTL="}}),
         ((), ("--queue", ""), {"": {"--queue"}, "make": {"QUEUE="}}),
     ],
-    ids=str,
+    ids=["look", "rejected", "expired", "itself", "limit", "to", "ttl", "queue"],
 )
 def test_a_text_names_what_the_caller_can_type(
     monkeypatch: pytest.MonkeyPatch,
