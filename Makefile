@@ -57,7 +57,7 @@ unknown = $(filter-out $(REDRIVE) PY MAKEFLAGS,$(foreach each,$(.VARIABLES),$(if
 redrive: install  ## what lies in the dead-letter queue QUEUE=... and why; APPLY=1 moves it back
 	$(if $(unknown),$(error $(unknown): redrive knows $(REDRIVE)))
 	$(if $(call option,QUEUE,$(QUEUE)),,$(error say which: QUEUE=<name or URL of the dead-letter queue>))
-	@$(PY) -m local.redrive $(call option,QUEUE,$(QUEUE),--queue) $(call option,TO,$(TO),--to) \
+	@REDRIVE_CALLER=make $(PY) -m local.redrive $(call option,QUEUE,$(QUEUE),--queue) $(call option,TO,$(TO),--to) \
 	    $(call flag,APPLY,$(APPLY),--apply) $(call flag,RENEW,$(RENEW),--renew) \
 	    $(call flag,REJECTED,$(REJECTED),--rejected) $(call option,ONLY,$(ONLY),--only) \
 	    $(call option,LIMIT,$(LIMIT),--limit) $(call option,TTL,$(TTL),--ttl) $(call flag,JSON,$(JSON),--json)

@@ -37,6 +37,7 @@ if __name__ == "__main__":
 import argparse
 import dataclasses
 import json
+import re
 import traceback
 from collections import Counter
 from contextlib import contextmanager, suppress
@@ -44,7 +45,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import batched
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TextIO, assert_never
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn, Self, TextIO, assert_never
 from urllib.parse import urlsplit
 
 import boto3
@@ -95,6 +96,24 @@ _READER_GONE: Final = _BY_SIGNAL + 13
 """As if SIGPIPE, which Windows does not have, had ended it."""
 
 _INTERRUPTED: Final = "interrupted"
+
+CALLER: Final = "REDRIVE_CALLER"
+"""The variable by which the Makefile says that it made the call: then texts name options as make has them."""
+
+type Spelling = Callable[[str], str]
+"""How the caller writes an option, given the option's name."""
+
+
+def by_module(name: str) -> str:
+    """Return an option as `python -m local.redrive` has it."""
+    return f"--{name}"
+
+
+def by_make(name: str) -> str:
+    """Return an option as `make redrive` has it."""
+    return f"{name.upper()}={'1' if name in {'apply', 'renew', 'rejected', 'json'} else ''}"
+
+
 _WHEN: Final[TypeAdapter[datetime]] = TypeAdapter(When)
 
 
@@ -218,19 +237,21 @@ def _moment(text: str | None, *, otherwise: datetime) -> datetime:
         return otherwise
 
 
-def decide(letter: Letter, *, now: datetime, rejected: bool, renew: bool | None) -> Decision:
+def decide(
+    letter: Letter, *, now: datetime, rejected: bool, renew: bool | None, spell: Spelling = by_module
+) -> Decision:
     """Say what is to be done with a letter.
 
     `rejected`: whether what was rejected is to be moved too; `renew`: whether it is, should it have expired, `None` if
     nobody has said.
     """
     if letter.was_rejected and not rejected:
-        return Stay("it is no command, or was rejected (REJECTED=1 / --rejected moves it)")
+        return Stay(f"it is no command, or was rejected ({spell('rejected')} moves it)")
     expired = letter.expires_at <= now
     if expired and renew is None:
         return Ask()
     if expired and not renew:
-        return Stay("it has expired (RENEW=1 / --renew renews and moves it)")
+        return Stay(f"it has expired ({spell('renew')} renews and moves it)")
     match letter.content:
         case Unreadable():
             return Move(letter.message.body, renewed=expired)
@@ -416,13 +437,17 @@ def _write(stream: TextIO | None, *lines: str, end: str = "\n", escape: bool = T
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the command line asks for; `only` is the beginning of the reasons that count, `limit` counts messages."""
+    """What the command line asks for; `only` is the beginning of the reasons that count, `limit` counts messages.
+
+    `spell`: how the caller writes options.
+    """
 
     ttl: timedelta
     rejected: bool
     renew: bool
     only: str
     limit: int
+    spell: Spelling = by_module
 
 
 @dataclass(frozen=True, slots=True)
@@ -583,7 +608,7 @@ def look(
     for letters in received:
         for letter in letters:
             at = now()
-            decision = decide(letter, now=at, rejected=wishes.rejected, renew=wishes.renew or None)
+            decision = decide(letter, now=at, rejected=wishes.rejected, renew=wishes.renew or None, spell=wishes.spell)
             ledger[letter.message.message_id] = entry(letter, decision, now=at, applied=False)
         yield [letter.message.message_id for letter in letters]
 
@@ -624,7 +649,7 @@ def move(
         at = now()
         for letter in letters:
             renew = wishes.renew or letter.task in renewed_tasks
-            decision = decide(letter, now=at, rejected=wishes.rejected, renew=renew)
+            decision = decide(letter, now=at, rejected=wishes.rejected, renew=renew, spell=wishes.spell)
             shown = entry(letter, decision, now=at, applied=True)
             if isinstance(decision, Move):
                 moves.append((shown, decision.body))
@@ -792,6 +817,7 @@ class _Run:
             renew=asked.renew,
             only=asked.only,
             limit=asked.limit,
+            spell=_spelling(),
         )
         self._written: set[str] = set()
         self._queue: DeadLetterQueue | None = None
@@ -803,9 +829,9 @@ class _Run:
         url = _url(sqs, self._asked.queue)
         to = None
         if self._asked.apply:
-            to = _url(sqs, self._asked.to) if self._asked.to else _source_of(sqs, url)
+            to = _url(sqs, self._asked.to) if self._asked.to else _source_of(sqs, url, spell=self._wishes.spell)
             if urlsplit(to).path == urlsplit(url).path:
-                raise RedriveFailed("TO= / --to is the dead-letter queue itself")
+                raise RedriveFailed(f"{self._wishes.spell('to')} is the dead-letter queue itself")
         self._queue = queue = DeadLetterQueue(sqs, url, now=_now)
         # A look of its own comes first, so that nothing is hidden while a person thinks.
         with queue:
@@ -821,7 +847,8 @@ class _Run:
 
     def _move(self, queue: DeadLetterQueue, *, sqs: SQSClient, to: str) -> None:
         with self._signals.safe_point():
-            renewed_tasks = _ask([shown for shown in self._ledger.values() if shown.done is Done.WOULD_ASK])
+            expired = [shown for shown in self._ledger.values() if shown.done is Done.WOULD_ASK]
+            renewed_tasks = _ask(expired, spell=self._wishes.spell)
         _note(f"moving to {to}")
         with queue:
             for message_ids in move(
@@ -864,18 +891,17 @@ class _Run:
             else:
                 self._write_new(self._touched, write=_say)
 
-    def summarise(self) -> None:
-        """Write the summary to standard error, after what standard output did not take."""
+    def summarise(self, *, error: str | None) -> None:
+        """Write the summary to standard error, after what standard output did not take, with the error at its end.
+
+        A look that failed before it saw a message cannot say how many there are: then the error stands first, and
+        nothing is counted.
+        """
         self._write_new(self._touched, write=_note)
-        counts = Counter(each.done for each in self._ledger.values())
-        said = ", ".join(f"{count} {done}" for done, count in counts.items())
-        _note(f"{counts.total()} messages: {said or 'none, but for those that others hold now'}")
-        moved, missed, doubted = sum(counts[done] for done in _MOVED), counts[Done.NOT_REACHED], counts[Done.IN_DOUBT]
-        left = counts.total() - moved - missed - doubted
-        if self._asked.apply:
-            _note(f"moved {moved}, left {left}, not reached {missed}, in doubt {doubted}")
+        if error and not self._ledger:
+            _note(error, "nothing was moved")
         else:
-            _note("nothing was moved (APPLY=1 / --apply moves)")
+            self._count()
         if doubtful := [each.message_id for each in self._ledger.values() if each.done is Done.IN_DOUBT]:
             _note(f"in doubt, may be in both queues and so come twice: {', '.join(doubtful)}")
         if hidden := self._hidden:
@@ -885,6 +911,19 @@ class _Run:
                 f"{len(hidden.message_ids)} messages{more} may stay hidden in the dead-letter queue"
                 f" until {hidden.until} at the latest{why}"
             )
+        if error and self._ledger:
+            _note(error)
+
+    def _count(self) -> None:
+        counts = Counter(each.done for each in self._ledger.values())
+        said = ", ".join(f"{count} {done}" for done, count in counts.items())
+        _note(f"{counts.total()} messages: {said or 'none, but for those that others hold now'}")
+        moved, missed, doubted = sum(counts[done] for done in _MOVED), counts[Done.NOT_REACHED], counts[Done.IN_DOUBT]
+        left = counts.total() - moved - missed - doubted
+        if self._asked.apply:
+            _note(f"moved {moved}, left {left}, not reached {missed}, in doubt {doubted}")
+        else:
+            _note(f"nothing was moved ({self._wishes.spell('apply')} moves)")
 
     @property
     def has_failures(self) -> bool:
@@ -900,11 +939,11 @@ class _Run:
         return self._queue.hidden if self._queue else None
 
 
-def _ask(expired: Sequence[Entry]) -> frozenset[str]:
+def _ask(expired: Sequence[Entry], *, spell: Spelling) -> frozenset[str]:
     """Ask about each task once; return those that are to be renewed."""
     # There is no `sys.stdin` at all when whoever started this closed it.
     if expired and not (sys.stdin and sys.stdin.isatty()):
-        _note("no terminal to ask at: what has expired stays, unless RENEW=1 / --renew is given")
+        _note(f"no terminal to ask at: what has expired stays, unless {spell('renew')} is given")
         return frozenset()
     by_task: dict[str, list[Entry]] = {}
     for shown in expired:
@@ -941,19 +980,24 @@ def _client() -> SQSClient:
 
 
 def _url(sqs: SQSClient, queue: str) -> str:
-    return queue if "://" in queue else sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+    if "://" in queue:
+        return queue
+    try:
+        return sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+    except ClientError as refusal:
+        raise RedriveFailed(f"{queue}: {_words_of(refusal)}") from refusal
 
 
-def _source_of(sqs: SQSClient, url: str) -> str:
+def _source_of(sqs: SQSClient, url: str, *, spell: Spelling) -> str:
     try:
         pages = sqs.get_paginator("list_dead_letter_source_queues").paginate(QueueUrl=url)
         sources = [source for page in pages for source in page.get("queueUrls", [])]
     except ClientError as refusal:
-        raise RedriveFailed(f"{_words_of(refusal)}; TO= / --to says which queue without asking") from refusal
+        raise RedriveFailed(f"{_words_of(refusal)}; {spell('to')} says which queue without asking") from refusal
     if len(sources) != 1:
         found = ", ".join(sources) or "none"
         raise RedriveFailed(
-            f"TO= / --to must say which queue: those that name this one as their dead-letter queue: {found}"
+            f"{spell('to')} must say which queue: those that name this one as their dead-letter queue: {found}"
         )
     return sources[0]
 
@@ -986,8 +1030,27 @@ def _count(text: str) -> int:
     raise argparse.ArgumentTypeError(f"should be a whole number, 1 or more, at most {_MOST}")
 
 
+def _seconds(text: str) -> int:
+    try:
+        return _count(text)
+    except argparse.ArgumentTypeError as wrong:  # perhaps nobody wrote it behind the command
+        raise argparse.ArgumentTypeError(f"{wrong}; without it COMMAND_TTL_SECONDS counts") from wrong
+
+
+def _spelling() -> Spelling:
+    return by_make if os.environ.get(CALLER) == "make" else by_module
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """End with what is wrong with the command line, as the caller wrote it."""
+        if _spelling() is by_module:
+            super().error(message)
+        self.exit(2, re.sub(r"argument --(\w+)", lambda found: by_make(found[1]), message) + "\n")
+
+
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m local.redrive",
         description="Show what lies in a dead-letter queue and why; with --apply, move it back.",
     )
@@ -1002,7 +1065,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--limit", type=_count, default=_MOST, metavar="N", help="at most so many messages")
     parser.add_argument(
         "--ttl",
-        type=_count,
+        type=_seconds,
         default=os.environ.get("COMMAND_TTL_SECONDS", str(_TTL_SECONDS)),  # a text, so it is checked like an argument
         metavar="SECONDS",
         help="COMMAND_TTL_SECONDS of the deployment; default: the variable of that name, else 3600",
@@ -1025,11 +1088,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             error, status = error or str(lost), status or lost.status
         except StopAtOnce:
             pass
-        run.summarise()
-        if signals.first:
-            error = error or _INTERRUPTED
-        if error:
-            _note(error)
+        run.summarise(error=error)
+        if signals.first and not error:  # it came since
+            _note(_INTERRUPTED)
         return _BY_SIGNAL + signals.first if signals.first else status
 
 

@@ -47,6 +47,18 @@ def _endpoint(url: str) -> str:
     return f"{scheme}://{host}{port}"
 
 
+_EUROPEAN: Final = re.compile(r"eu-west-1\d\d", re.ASCII)
+"""The regions of Huawei Cloud's European site, which has a domain of its own; `eu-west-0` is not among them
+(https://github.com/huaweicloud/terraform-provider-huaweicloud/pull/2239).
+"""
+
+
+def _regional(service: str, region: str) -> str:
+    """Return the address of a service in a region, whether or not the region has that service."""
+    domain = "myhuaweicloud.eu" if _EUROPEAN.fullmatch(region) else "myhuaweicloud.com"
+    return f"https://{service}.{region}.{domain}"
+
+
 def _is_loop_back(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -55,7 +67,7 @@ def _is_loop_back(host: str) -> bool:
 
 
 type Endpoint = Annotated[str, AfterValidator(_endpoint)]
-type Region = Annotated[str, Field(pattern=r"^[a-z]{2,}(-[a-z]+)+-[0-9]{1,2}$")]
+type Region = Annotated[str, Field(pattern=r"^[a-z]{2,8}(-[a-z]{2,16})+-[0-9]{1,3}$")]
 # A provider's name is documented (CreateOIDCProviderV5); the URN is the token's audience, too, and a client id has 255
 # characters at most.
 type ProviderUrn = Annotated[str, Field(pattern=r"^iam::[A-Za-z0-9_-]+:oidcProvider:[A-Za-z0-9_-]+$", max_length=255)]
@@ -88,7 +100,7 @@ class FunctionSettings(BaseModel):
     @property
     def sts_endpoint(self) -> str:
         """Huawei's STS: the configured address, or the region's (huaweicloudsdkcore, auth/endpoint.py)."""
-        return self.sts_endpoint_given or f"https://sts.{self.region}.myhuaweicloud.com"
+        return self.sts_endpoint_given or _regional("sts", self.region)
 
     @property
     def session_name(self) -> str:
@@ -125,8 +137,12 @@ class _OfCodeArtsCheck(FunctionSettings):
 
     @property
     def check_endpoint(self) -> str:
-        """The configured endpoint, or the region's (huaweicloudsdkcodeartscheck, codeartscheck_region.py)."""
-        return self.check_endpoint_given or f"https://codearts-check.{self.region}.myhuaweicloud.com"
+        """The configured endpoint, or the region's (huaweicloudsdkcodeartscheck, codeartscheck_region.py).
+
+        The European site has another name for it (https://support.huaweicloud.com/eu/api-codecheck/codecheck_03_0003.html).
+        """
+        service = "check" if _EUROPEAN.fullmatch(self.region) else "codearts-check"
+        return self.check_endpoint_given or _regional(service, self.region)
 
 
 class _OfIoTDA(FunctionSettings):
@@ -136,7 +152,7 @@ class _OfIoTDA(FunctionSettings):
     @property
     def iotda_endpoint(self) -> str:
         """The instance's own access address, or the region's (huaweicloudsdkiotda, iotda_region.py)."""
-        return self.iotda_endpoint_given or f"https://iotda.{self.region}.myhuaweicloud.com"
+        return self.iotda_endpoint_given or _regional("iotda", self.region)
 
 
 class _OfCommands(FunctionSettings):

@@ -18,17 +18,16 @@ from enum import StrEnum
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal
 
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
-
 from shared.commands import ALL_TARGETS
 from shared.errors import CommandRejected, DeploymentFault
+from shared.observability import WRONG, EphemeralMetrics, Logger, MetricUnit
 from shared.outcomes import Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from shared.commands import Command
+    from shared.observability import WrongVariable
     from shared.outcomes import FieldError, Outcome
     from shared.sweeps import SweepCommand, SweepReport
 
@@ -359,6 +358,12 @@ def _age_at_completion(outcome: Outcome) -> float | None:
     return max(0.0, round((outcome.occurred_at - outcome.requested_at).total_seconds(), 3))
 
 
-def new_logger() -> Logger:
-    """Make the logger; `POWERTOOLS_LOG_LEVEL` or Lambda's own log level rules it."""
-    return Logger(service=SERVICE, use_rfc3339=True, utc=True)
+def new_logger(wrong: Iterable[WrongVariable] = WRONG) -> Logger:
+    """Make the logger, and warn of variables that cannot be used.
+
+    Its level is Lambda's own (`ApplicationLogLevel`), else that of `POWERTOOLS_LOG_LEVEL`, else INFO.
+    """
+    logger = Logger(service=SERVICE, use_rfc3339=True, utc=True)
+    for name, value, used in wrong:
+        logger.warning("%s is %s, which cannot be used: %s is used", name, value, used)
+    return logger

@@ -77,6 +77,9 @@ MEMORY: Final = ("tests/contract/test_memory.py",)
 REDELIVERY: Final = ("tests/property/test_redelivery.py",)
 TEMPLATE: Final = ("tests/template/test_rules.py",)
 ORDER: Final = ("tests/unit/test_order_of_events.py", "tests/property/test_order_of_events.py")
+REGIONS: Final = ("tests/unit/test_regions.py",)
+OBSERVABILITY: Final = ("tests/unit/test_observability.py",)
+REDRIVE_TEXTS: Final = ("tests/unit/test_redrive_texts.py",)
 
 MUTANTS: Final = (
     Mutant(
@@ -627,8 +630,8 @@ MUTANTS: Final = (
     Mutant(
         "redrive: a stack that cannot look up the source does not ask for TO=",
         "local/redrive.py",
-        "    except ClientError as refusal:\n        raise RedriveFailed",
-        "    except ZeroDivisionError as refusal:\n        raise RedriveFailed",
+        '    except ClientError as refusal:\n        raise RedriveFailed(f"{_words_of',
+        '    except ZeroDivisionError as refusal:\n        raise RedriveFailed(f"{_words_of',
         REDRIVE,
     ),
     Mutant("redrive: make APPLY=0 moves", "Makefile", "$(if $(filter-out 1,$2),", "$(if ,", REDRIVE_MAKE),
@@ -3055,6 +3058,205 @@ MUTANTS: Final = (
         "ScheduleExpression: !Ref BatchSweepSchedule\n",
         TEMPLATE,
     ),
+    Mutant("regions: none has three digits", "shared/settings.py", "+-[0-9]{1,3}$", "+-[0-9]{1,2}$", REGIONS),
+    Mutant(
+        "regions: the template knows none with three digits", "template.yaml", "+-[0-9]{1,3}$", "+-[0-9]{1,2}$", REGIONS
+    ),
+    Mutant(
+        "regions: the European site is at the common domain",
+        "shared/settings.py",
+        "myhuaweicloud.eu",
+        "myhuaweicloud.com",
+        REGIONS,
+    ),
+    Mutant(
+        "regions: eu-west-0 is of the European site", "shared/settings.py", r"eu-west-1\d\d", r"eu-west-\d+", REGIONS
+    ),
+    Mutant(
+        "regions: the European site calls checks as the others do",
+        "shared/settings.py",
+        '"check" if',
+        '"codearts-check" if',
+        REGIONS,
+    ),
+    Mutant(
+        "regions: a configured address does not go first",
+        "shared/settings.py",
+        "return self.sts_endpoint_given or _regional",
+        "return _regional",
+        REGIONS,
+    ),
+    Mutant(
+        "logs: a level that is none is left as it is",
+        "shared/observability.py",
+        "value.upper() in levels else None",
+        "True else None",
+        OBSERVABILITY,
+    ),
+    Mutant(
+        "logs: a level in lower case is left as it is",
+        "shared/observability.py",
+        "return value.upper() if",
+        "return value if",
+        OBSERVABILITY,
+    ),
+    Mutant(
+        "logs: NOTSET is a level",
+        "shared/observability.py",
+        '{"DEBUG", "INFO", "WARN", ',
+        '{"NOTSET", "DEBUG", "INFO", "WARN", ',
+        OBSERVABILITY,
+    ),
+    Mutant(
+        "logs: TRACE of Lambda is NOTSET",
+        "shared/observability.py",
+        'return "DEBUG" if value == "TRACE" else value',
+        "return value",
+        OBSERVABILITY,
+    ),
+    Mutant(
+        "logs: any number is a sample rate",
+        "shared/observability.py",
+        "if 0 <= float(value) <= 1 else",
+        "if float(value) or True else",
+        OBSERVABILITY,
+    ),
+    Mutant(
+        "logs: a sample rate that is no number fails",
+        "shared/observability.py",
+        "except ValueError",
+        "except ZeroDivisionError",
+        OBSERVABILITY,
+    ),
+    Mutant(
+        "logs: an odd flag is left as it is",
+        "shared/observability.py",
+        "value.lower() in flags else None",
+        "True else None",
+        OBSERVABILITY,
+    ),
+    Mutant(
+        "logs: metrics may claim a namespace of AWS",
+        "shared/observability.py",
+        '((":", "AWS/"))',
+        '(":")',
+        OBSERVABILITY,
+    ),
+    Mutant(
+        "logs: a namespace may be of any length",
+        "shared/observability.py",
+        "len(value) <= _LONGEST_NAMESPACE and ",
+        "",
+        OBSERVABILITY,
+    ),
+    Mutant(
+        "logs: blanks are a value",
+        "shared/observability.py",
+        "environment[name].strip()",
+        "environment[name]",
+        OBSERVABILITY,
+    ),
+    Mutant(
+        "logs: an empty variable is left",
+        "shared/observability.py",
+        "            del environment[name]",
+        "            pass",
+        OBSERVABILITY,
+    ),
+    Mutant(
+        "logs: a wrong value is not reported",
+        "shared/observability.py",
+        "            wrong.append(",
+        "            _ = (",
+        OBSERVABILITY,
+    ),
+    Mutant(
+        "logs: a wrong value is shown as it is",
+        "shared/observability.py",
+        "ascii(value[:_SHOWN])",
+        "value[:_SHOWN]",
+        OBSERVABILITY,
+    ),
+    Mutant(
+        "logs: a wrong level leaves the choice to LOG_LEVEL",
+        "shared/observability.py",
+        '"POWERTOOLS_LOG_LEVEL": _Rule(_level, "INFO", "INFO")',
+        '"POWERTOOLS_LOG_LEVEL": _Rule(_level, None, "INFO")',
+        OBSERVABILITY,
+    ),
+    Mutant(
+        "logs: the environment is corrected too late",
+        "shared/observability.py",
+        "WRONG: Final = correct(os.environ)",
+        "WRONG: Final = correct({})",
+        OBSERVABILITY,
+    ),
+    Mutant(
+        "logs: what is wrong with variables is not logged",
+        "shared/telemetry.py",
+        "    for name, value, used in wrong:",
+        "    for name, value, used in ():",
+        OBSERVABILITY,
+    ),
+    Mutant(
+        "redrive: make is told of the module's options",
+        "local/redrive.py",
+        'os.environ.get(CALLER) == "make"',
+        "False",
+        REDRIVE_TEXTS,
+    ),
+    Mutant(
+        "redrive: make does not say that it calls", "Makefile", "@REDRIVE_CALLER=make $(PY)", "@$(PY)", REDRIVE_MAKE
+    ),
+    Mutant(
+        "redrive: an option of make has no value",
+        "local/redrive.py",
+        "{'1' if name in",
+        "{'' if name in",
+        REDRIVE_TEXTS,
+    ),
+    Mutant(
+        "redrive: a wrong command line of make names the module's options",
+        "local/redrive.py",
+        "if _spelling() is by_module:",
+        "if True:",
+        REDRIVE_TEXTS,
+    ),
+    Mutant(
+        "redrive: what was not seen is counted",
+        "local/redrive.py",
+        "        if error and not self._ledger:",
+        "        if False:",
+        REDRIVE,
+    ),
+    Mutant(
+        "redrive: a queue that is not there has no name",
+        "local/redrive.py",
+        'f"{queue}: {_words_of(refusal)}"',
+        "_words_of(refusal)",
+        REDRIVE,
+    ),
+    Mutant(
+        "redrive: a time to live of the environment is not named",
+        "local/redrive.py",
+        "; without it COMMAND_TTL_SECONDS counts",
+        "",
+        REDRIVE,
+    ),
+    Mutant(
+        "the tests: what they start is deaf to signals",
+        "tests/conftest.py",
+        "signal.signal(_each, lambda *_: None)",
+        "pass",
+        ("tests/unit/test_signals.py",),
+    ),
+    Mutant(
+        "the tests: a run under nohup is ended by a hang-up",
+        "tests/conftest.py",
+        "lambda *_: None)",
+        "signal.SIG_DFL)",
+        ("tests/unit/test_signals.py",),
+    ),
 )
 
 
@@ -3090,7 +3292,6 @@ def _try(mutant: Mutant, folder: Path) -> str:
             # No bytecode: a mutant of the same second and size would be taken for the code before it.
             env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "examples")},
             capture_output=True,
-            text=True,
             check=False,
             timeout=900,
         )

@@ -50,6 +50,7 @@ LAYER_OF: Final = {
     "shared.huawei.task_lists": "shell",
     "shared.inquiry": "shell",
     "shared.patience": "core",
+    "shared.observability": "shell",
     "shared.pace": "shell",
     "shared.proxies": "shell",
     "shared.publishing": "shell",

@@ -194,7 +194,7 @@ def test_a_renewed_remainder_stays_where_it_was_carried_out() -> None:
 def test_an_expired_command_is_asked_about_and_without_a_yes_stays() -> None:
     old: dict[str, Any] = {"stamped": NOW - HOUR}
     assert decided(**old) == Ask()
-    assert decided(**old, renew=False) == Stay("it has expired (RENEW=1 / --renew renews and moves it)")
+    assert decided(**old, renew=False) == Stay("it has expired (--renew renews and moves it)")
     assert moved(**old, renew=True) == {**STOP, "command_id": "m-1", "requested_at": to_rfc3339(NOW)}
 
 
@@ -229,7 +229,7 @@ def test_a_remainder_that_gave_up_moves_as_the_service_wrote_it() -> None:
     ["no JSON", '{"command": "stop_task"', json.dumps({"command": "stop_task"}), json.dumps(by_topic(["no object"]))],
 )
 def test_what_is_no_command_stays_and_if_asked_for_is_moved_to_the_byte(body: str) -> None:
-    assert decided(body) == Stay("it is no command, or was rejected (REJECTED=1 / --rejected moves it)")
+    assert decided(body) == Stay("it is no command, or was rejected (--rejected moves it)")
     assert decided(body, rejected=True) == Move(body, renewed=False)
 
 
@@ -477,7 +477,7 @@ def test_an_entry_that_is_not_deleted_is_in_both_queues_and_says_so(shell: Shell
     [
         ("receive_message", "AWS.SimpleQueueService.NonExistentQueue", "there is no such queue"),
         ("receive_message", "AccessDenied", "sqs:receive_message was refused"),
-        ("list_dead_letter_source_queues", "InvalidAction", "TO= / --to says which queue without asking"),
+        ("list_dead_letter_source_queues", "InvalidAction", "--to says which queue without asking"),
         ("list_dead_letter_source_queues", "AccessDenied", "sqs:list_dead_letter_source_queues was refused"),
         ("send_message_batch", "AccessDenied", "sqs:send_message_batch was refused"),
         ("delete_message_batch", "AccessDenied", "sqs:delete_message_batch was refused"),
@@ -628,7 +628,7 @@ def test_a_look_that_finds_nothing_does_not_say_that_nothing_is_there(shell: She
     status, _, err = shell.run(world())
     assert (status, err) == (
         0,
-        "0 messages: none, but for those that others hold now\nnothing was moved (APPLY=1 / --apply moves)\n",
+        "0 messages: none, but for those that others hold now\nnothing was moved (--apply moves)\n",
     )
 
 
@@ -733,7 +733,7 @@ def test_without_exactly_one_source_the_other_queue_must_be_named(
     sqs = world(*fresh(1), sources=sources)
     status, shown, _ = shell.run(sqs, "--apply")
     assert (status, sqs.left) == (1, ["m-1"])
-    assert "TO= / --to must say which queue" in shown["error"]
+    assert "--to must say which queue" in shown["error"]
     assert found in shown["error"]
     assert shell.run(sqs, "--apply", "--to", "stop")[0] == 0
     assert len(sqs.sent) == 1
@@ -742,7 +742,7 @@ def test_without_exactly_one_source_the_other_queue_must_be_named(
 def test_a_queue_is_never_moved_into_itself(shell: Shell) -> None:
     for itself in ("stop-dead-letter", "https://another.name/1/stop-dead-letter"):
         status, shown, _ = shell.run(world(*fresh(1)), "--apply", "--to", itself)
-        assert (status, shown["error"]) == (1, "TO= / --to is the dead-letter queue itself")
+        assert (status, shown["error"]) == (1, "--to is the dead-letter queue itself")
 
 
 NUMBER = "should be a whole number, 1 or more"
@@ -780,7 +780,7 @@ def test_an_endpoint_that_is_none_is_said_to_be_none(
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     assert main(["--queue", "stop"]) == 1
     err = capsys.readouterr().err
-    assert err.endswith(" (AWS_ENDPOINT_URL, AWS_DEFAULT_REGION)\n")
+    assert err.endswith(" (AWS_ENDPOINT_URL, AWS_DEFAULT_REGION)\nnothing was moved\n")
     assert "Traceback" not in err
 
 
@@ -798,7 +798,9 @@ def test_a_time_to_live_in_the_environment_that_is_none_ends_with_2(
     with pytest.raises(SystemExit) as ended:
         main(["--queue", DEAD])
     assert ended.value.code == 2
-    assert "--ttl" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "--ttl" in err
+    assert "COMMAND_TTL_SECONDS" in err
 
 
 def test_a_closed_standard_input_is_no_terminal(shell: Shell) -> None:
@@ -849,8 +851,14 @@ def test_a_queue_that_is_not_there_is_said_to_be_not_there(
 ) -> None:
     url = boto3_sqs.create_queue(QueueName="stop")["QueueUrl"]
     for queue in ("nowhere", f"{url}-dead"):
-        assert main(["--queue", queue]) == 1
-        assert "there is no such queue in this account and region" in capsys.readouterr().err
+        for arguments in ([], ["--apply", "--to", "stop"]):
+            assert main(["--queue", queue, *arguments]) == 1
+            said = "there is no such queue in this account and region (AWS_PROFILE, AWS_DEFAULT_REGION)"
+            first, *others = capsys.readouterr().err.splitlines()
+            assert first == (said if "://" in queue else f"{queue}: {said}")
+            assert [each for each in others if not each.startswith("moving to")] == ["nothing was moved"]
+    assert main(["--queue", "stop", "--apply", "--to", "nowhere"]) == 1
+    assert capsys.readouterr().err.startswith("nowhere: there is no such queue")
 
 
 def test_no_region_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from local.redrive import CALLER
+
 ROOT = Path(__file__).parent.parent.parent
 MAKE = shutil.which("make") or "make"
 QUEUE = "QUEUE=dead"
@@ -55,6 +57,13 @@ LOOK = ["-m", "local.redrive", "--queue", "dead"]
 )
 def test_what_is_written_is_heard(python: Path, written: tuple[str, ...], heard: list[str]) -> None:
     assert make(python, QUEUE, *written) == (0, LOOK + heard, "")
+
+
+def test_redrive_is_told_that_make_called_it(tmp_path: Path) -> None:
+    script = tmp_path / "python"
+    script.write_text(f'#!/bin/sh\necho "${CALLER}"\n')
+    script.chmod(0o755)
+    assert make(script, QUEUE) == (0, ["make"], "")
 
 
 @pytest.mark.parametrize("name", ["APPLY", "RENEW", "REJECTED", "JSON"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from local import sam
-from tests.template.loading import PARAMETERS, translated, written
+from tests.template.loading import PARAMETERS, ROOT, translated, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +32,32 @@ def test_alarms_and_the_dashboard_are_left_out_and_nothing_else() -> None:
     assert {key: deployed[key] for key in deployed if key != "Resources"} == {
         key: template[key] for key in template if key != "Resources"
     }
+
+
+SENTENCE: Final = re.compile(
+    r"the AWS SAM CLI \((?P<least>[\d.]+) or newer, but not (?P<broken>[\d.]+(?: or [\d.]+)*): they cannot build"
+)
+
+FAILED: Final = ("1.115.0", "1.123.0", "1.127.0", "1.160.0", "1.160.1")
+"""Versions with which `sam build` was seen to fail on the template, by messages that do not name the reason."""
+
+WORKED: Final = ("1.131.0", "1.161.0", sam.SAM.partition("==")[2])
+"""Versions that were seen to build it, and the one that `make sam` runs."""
+
+
+def works_by_the_readme(version: str) -> bool:
+    stated = SENTENCE.search((ROOT / "README.md").read_text())
+    assert stated, "the README says which versions of the SAM CLI work"
+    return numbers(version) >= numbers(stated["least"]) and version not in stated["broken"].split(" or ")
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
+def test_the_readme_names_the_versions_of_the_sam_cli_that_work() -> None:
+    assert [each for each in WORKED if not works_by_the_readme(each)] == []
+    assert [each for each in FAILED if works_by_the_readme(each)] == []
 
 
 @pytest.fixture
