@@ -22,6 +22,7 @@ from shared.outcomes import RESULTS_PER_EVENT, FieldError, Result, shorten
 from shared.planning import plan, task_of
 from shared.publishing import Parcel, before_publishing
 from shared.settlement import Done, GoesOn, LeftOpen, Undone, reject, settle, settle_late_call
+from shared.traces import trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -137,21 +138,21 @@ class Workflow:
         except InvalidCommand as invalid:
             self._telemetry.hide_rejected(event)
             rejection = reject(invalid.known, invalid.errors, body=json.dumps(event, sort_keys=True), now=now)
-            with self._telling(rejection.command_id):
+            with self._telling(rejection):
                 self._publish((rejection,), deadline)
                 said = map(self._telemetry.said_of, invalid.errors)
                 words = "; ".join(f"{each['loc'] or 'message'}: {each['msg']}" for each in said)
                 raise CommandRejected(shorten(words, LONGEST_REASON)) from None
-        with self._telling(command.command_id):
+        with self._telling(command):
             return self._carry_out(command, deadline)
 
     @contextmanager
-    def _telling(self, command_id: str) -> Iterator[None]:
-        """Leave a line by `command_id` of whatever a call raises."""
+    def _telling(self, of: Command | Outcome) -> Iterator[None]:
+        """Log whatever a call raises under the `command_id` and the trace of its command."""
         try:
             yield
         except Exception as error:
-            self._telemetry.not_carried_out(command_id, error)
+            self._telemetry.not_carried_out(of.command_id, error, trace=trace_of(of))
             raise
 
     def _carry_out(self, command: Command, deadline: Deadline) -> dict[str, Any]:
