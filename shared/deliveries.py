@@ -45,10 +45,11 @@ class Accepted(NamedTuple):
 
 
 class Named(NamedTuple):
-    """What the command of a message is called in logs, and its trace."""
+    """What the command of a message is called in logs, its trace, and the attributes that are no part of one."""
 
     command_id: str
     trace: Trace
+    left_out: tuple[tuple[str, str], ...]
 
 
 class Deliveries:
@@ -108,6 +109,8 @@ class Deliveries:
             patience=self._patience,
         )
         self._telemetry.hide((), listed=findings.whole.values())
+        for command_id, trace, left_out in named.values():  # not before all targets are hidden
+            self._telemetry.attributes_left_out(command_id, left_out, trace=trace)
         self._telemetry.defects(findings.errors)
         self._telemetry.asked(calls=findings.calls, throttles=findings.throttles)
         parcels += [self._settle(message, each, findings) for message, each in accepted.items()]
@@ -141,19 +144,17 @@ class Deliveries:
         parcels: list[Parcel] = []
         accepted: dict[Incoming, Accepted] = {}
         named: dict[str, Named] = {}
-        left_out: list[tuple[str, tuple[tuple[str, str], ...]]] = []
         for queued in messages:
             message = queued
             payload: object = None
             try:
                 opened = open_envelope(queued)
-                named[queued.message_id] = Named(opened.command_id, opened.trace)
-                left_out.append((queued.message_id, opened.left_out))
+                named[queued.message_id] = Named(opened.command_id, opened.trace, opened.left_out)
                 message = queued._replace(sent_at=opened.sent_at)  # a dead letter is as old as its sender says
                 payload = opened.payload
                 defaults = self._settings.defaults(command_id=opened.command_id, requested_at=opened.sent_at)
                 command = read_command(payload, defaults=defaults._replace(trace=opened.trace))
-                named[queued.message_id] = Named(command.command_id, trace_of(command))
+                named[queued.message_id] = Named(command.command_id, trace_of(command), opened.left_out)
                 self._telemetry.hide([command])
                 self._settings.guard(command)
                 if not command.has_expired(now):
@@ -167,15 +168,12 @@ class Deliveries:
                 self._telemetry.hide_rejected(payload)
                 rejection = reject(invalid.known, invalid.errors, body=message.body, now=now)
                 trace = trace_of(rejection)
-                named[queued.message_id] = Named(rejection.command_id, trace)
+                named[queued.message_id] = Named(rejection.command_id, trace, opened.left_out)
                 reason = f"rejected: {invalid}"
                 # The body stays as it is, and may not hold the trace.
                 parcels.append(self._to_dead_letters(message, (rejection,), message.body, reason, trace=trace))
             except Exception as error:  # noqa: BLE001 - the edge of one record, which goes back to SQS
                 parcels.append(self._broken(message, error))
-        for message_id, attributes in left_out:  # not before the targets of all messages are hidden
-            command_id, trace = named[message_id]
-            self._telemetry.attributes_left_out(command_id, attributes, trace=trace)
         return parcels, accepted, named
 
     def _settle(self, message: Incoming, accepted: Accepted, findings: Findings) -> Parcel:

@@ -61,9 +61,9 @@ LARGEST_RESPONSE: Final = 6_291_556
 """Bytes of an answer to a direct call
 (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 6 MB each for request and response)."""
 
-BESIDE_THE_NAMES: Final = 8_192
-"""Bytes that are kept of either for all that is not a target's name: the rest of a command, the longest `reason` too,
-and what Step Functions writes around an answer."""
+BESIDE_THE_NAMES: Final = 10_240
+"""Bytes that are kept of either for all that is not a target's name: the rest of a command, with the longest `reason`
+and trace, and what Step Functions writes around an answer."""
 
 LONGEST_REASON: Final = 1000
 """Characters of the text that says why a command was rejected; its outcome says all of it."""

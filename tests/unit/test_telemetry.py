@@ -643,6 +643,7 @@ def test_no_line_quotes_a_target_whoever_does(world: World, method: str) -> None
     assert "device-" not in lines
     assert ("is offline" in lines) is (method in {
         "outcomes_published", "not_acknowledged", "visibility_unchanged", "not_carried_out", "deployment_fault",
+        "attributes_left_out",
     })  # fmt: skip
 
 
