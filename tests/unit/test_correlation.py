@@ -26,6 +26,7 @@ from shared.traces import NO_TRACE, Trace, trace_of
 from shared.workflow import PacedService, Workflow
 from tests import dead_letters
 from tests.fakes import BATCH, ENVIRONMENT, NOW, Clock, FakeAws, FakeHuawei, defaults, delivery, settings_of
+from tests.schemas import faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -261,6 +262,19 @@ def test_a_field_that_is_not_valid_is_rejected_whatever_the_attributes_are(
     assert msg in error.msg
     known = invalid.value.known
     assert trace_of(known) == (Trace(PARENT) if fields.get("traceparent") == PARENT else Trace(OTHER))
+    assert faults(STOP | fields, "command.json"), "by the schema too"
+
+
+@pytest.mark.parametrize("version", ["00", "01", "fe"])
+@pytest.mark.parametrize("more", ["", "-", "-later", f"-{'x' * 456}"])
+def test_a_field_of_a_later_version_may_be_longer(version: str, more: str) -> None:
+    body = STOP | {"traceparent": f"{version}{PARENT[2:]}{more}"}
+    if version == "00" and more:
+        with pytest.raises(InvalidCommand):
+            read_command(body, defaults=defaults())
+    else:
+        assert read_command(body, defaults=defaults()).traceparent == body["traceparent"]
+    assert bool(faults(body, "command.json")) is (version == "00" and more != "")
 
 
 @pytest.mark.parametrize(("fields", "loc", "msg"), BAD_FIELDS)
