@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.publishing import FAILURE_REASON, SENT_AT
+from shared.traces import TRACEPARENT, TRACESTATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +24,8 @@ _SNS: Final = {"bindingVersion": "0.1.0"}
 
 _ENVELOPES: Final = (
     "As the body itself, as the Message of an SNS notification in the body, or as the detail of an EventBridge event "
-    "in the body. A body holds at most 1 MiB."
+    "in the body, one in the other too. A body holds at most 1 MiB. Message attributes traceparent and tracestate, of "
+    "type String, are the defaults of the fields."
 )
 _DEAD_LETTER: Final = (
     "What could not be understood, body intact, or what is left of a command that could not be finished. What SQS "
@@ -126,6 +128,8 @@ def asyncapi(template: Mapping[str, Any], *, version: str) -> Json:
                                 "type": "string",
                                 "format": "date-time",
                             },
+                            TRACEPARENT: {"description": "Of a rejected message.", "type": "string"},
+                            TRACESTATE: {"description": "Of a rejected message.", "type": "string"},
                         },
                     },
                     "payload": {"description": "A command, or whatever else was sent."},

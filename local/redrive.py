@@ -12,7 +12,8 @@ is not given the deployment adds its own `COMMAND_TTL_SECONDS`.
 *A renewed command* is requested now, at its first attempt, and keeps its length of life. What cannot even be read is
 moved to the byte, and so its time begins anew.
 
-*Nothing is lost.* A message is deleted only after SQS has taken its copy. Message attributes are not carried.
+*Nothing is lost.* A message is deleted only after SQS has taken its copy. Of the message attributes, `traceparent` and
+`tracestate` go along, those of an SNS envelope too.
 """
 
 from __future__ import annotations
@@ -55,16 +56,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from shared.aws import pack
 from shared.commands import Command, Defaults, InvalidCommand, StopTargets, When, read_command
-from shared.envelopes import Incoming, open_envelope
+from shared.envelopes import Incoming, open_envelope, read_attributes
 from shared.outcomes import to_rfc3339
-from shared.publishing import FAILURE_REASON, LARGEST_MESSAGE, SENT_AT
+from shared.publishing import FAILURE_REASON, LARGEST_MESSAGE, SENT_AT, attributes_size
+from shared.traces import NO_TRACE, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import MessageTypeDef
+    from mypy_boto3_sqs.type_defs import MessageTypeDef, SendMessageBatchRequestEntryTypeDef
 
 HIDDEN: Final = 300
 """Seconds that a message is hidden from others while it is looked at, should it not be given back."""
@@ -166,10 +168,11 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """`body` is to be sent to the other queue."""
+    """`body` is to be sent to the other queue, with `trace` as message attributes."""
 
     body: str
     renewed: bool
+    trace: Trace = NO_TRACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,7 @@ def letter_of(received: MessageTypeDef, *, ttl: timedelta) -> Letter:
     system: Mapping[Any, str] = received.get("Attributes", {})
     attributes: Mapping[str, Any] = received.get("MessageAttributes", {})
     # Without a time it counts as old: that can only keep it from being moved unasked.
+    trace, _ = read_attributes(attributes, kind="DataType", value="StringValue")
     stamped = datetime.fromtimestamp(int(system.get("SentTimestamp", "0")) / 1000, tz=UTC)
     moved_by_sqs = "DeadLetterQueueSourceArn" in system
     message = Incoming(
@@ -203,15 +207,16 @@ def letter_of(received: MessageTypeDef, *, ttl: timedelta) -> Letter:
         # When SQS itself moves a message, its time stays as it was:
         # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/setting-up-dead-letter-queue-retention.html
         sent_at=min(stamped, _moment(attributes.get(SENT_AT, {}).get("StringValue"), otherwise=stamped)),
+        trace=trace,
     )
     content: Readable | Unreadable
     try:
-        payload: Any
-        payload, sent_at = open_envelope(message)
-        message = message._replace(sent_at=sent_at)
+        opened = open_envelope(message)
+        message = message._replace(sent_at=opened.sent_at, trace=opened.trace)
+        payload: Any = opened.payload
         defaults = Defaults(
-            command_id=message.message_id,
-            requested_at=sent_at,
+            command_id=opened.command_id,
+            requested_at=opened.sent_at,
             time_to_live=ttl,
             project_id="of-the-deployment",  # neither is known here: they are neither shown nor sent
             instance_id=None,
@@ -254,12 +259,14 @@ def decide(
         return Stay(f"it has expired ({spell('renew')} renews and moves it)")
     match letter.content:
         case Unreadable():
-            return Move(letter.message.body, renewed=expired)
+            body = letter.message.body
         case Readable() as content:
             body = _renewed(content, now=now) if expired else _as_old_as_it_is(content, letter.message.body)
     if _size(body) > LARGEST_MESSAGE:
         return Stay("with its time written out it would not fit into a message")
-    return Move(body, renewed=expired)
+    trace = letter.message.trace
+    fits = _size(body) + attributes_size(trace.parts) <= LARGEST_MESSAGE
+    return Move(body, renewed=expired, trace=trace if fits else NO_TRACE)
 
 
 def _size(body: str) -> int:
@@ -367,7 +374,7 @@ def entry(letter: Letter, decision: Decision, *, now: datetime, applied: bool) -
 
 def _done(decision: Decision, *, applied: bool) -> tuple[Done, str | None]:
     match decision:
-        case Move(_, renewed=False):
+        case Move(renewed=False):
             return Done.MOVED if applied else Done.WOULD_MOVE, None
         case Move():
             return Done.RENEWED if applied else Done.WOULD_RENEW, None
@@ -645,18 +652,19 @@ def move(
         came_again=came_again,
     )
     for letters in received:
-        moves: list[tuple[Entry, str]] = []
+        moves: list[tuple[Entry, Move]] = []
         at = now()
         for letter in letters:
             renew = wishes.renew or letter.task in renewed_tasks
             decision = decide(letter, now=at, rejected=wishes.rejected, renew=renew, spell=wishes.spell)
             shown = entry(letter, decision, now=at, applied=True)
             if isinstance(decision, Move):
-                moves.append((shown, decision.body))
+                moves.append((shown, decision))
             else:
                 ledger[shown.message_id] = shown
         yield [each.message.message_id for each in letters if ledger[each.message.message_id].done is Done.STAYS]
-        for batch in pack(range(len(moves)), [_size(body) for _, body in moves], LARGEST_MESSAGE):
+        sizes = [_size(each.body) + attributes_size(each.trace.parts) for _, each in moves]
+        for batch in pack(range(len(moves)), sizes, LARGEST_MESSAGE):
             # What became visible before its turn stays "not reached": others may have moved it.
             ours = [moves[place] for place in batch if queue.is_ours(moves[place][0].message_id)]
             _move_batch(queue, ours, sqs=sqs, to=to, ledger=ledger)
@@ -664,7 +672,7 @@ def move(
 
 
 def _move_batch(
-    queue: DeadLetterQueue, batch: Sequence[tuple[Entry, str]], *, sqs: SQSClient, to: str, ledger: dict[str, Entry]
+    queue: DeadLetterQueue, batch: Sequence[tuple[Entry, Move]], *, sqs: SQSClient, to: str, ledger: dict[str, Entry]
 ) -> None:
     def becomes(done: Done, why: str) -> dict[str, Entry]:
         return {shown.message_id: shown.became(done, why) for shown, _ in batch}
@@ -675,7 +683,7 @@ def _move_batch(
     try:
         answer = sqs.send_message_batch(
             QueueUrl=to,
-            Entries=[{"Id": str(number), "MessageBody": body} for number, (_, body) in enumerate(batch)],
+            Entries=[_entry_of(number, each) for number, (_, each) in enumerate(batch)],
         )
     except (BotoCoreError, ClientError) as refusal:
         if _was_not_carried_out(refusal):
@@ -688,6 +696,15 @@ def _move_batch(
             shown, _ = batch[number]
             ledger[shown.message_id] = shown.became(Done.FAILED, f"not sent: {why}")
     _delete(queue, sent, why="sent, and it may be here as well", ledger=ledger)
+
+
+def _entry_of(number: int, move: Move) -> SendMessageBatchRequestEntryTypeDef:
+    entry: SendMessageBatchRequestEntryTypeDef = {"Id": str(number), "MessageBody": move.body}
+    if parts := move.trace.parts:
+        entry["MessageAttributes"] = {
+            name: {"DataType": "String", "StringValue": value} for name, value in parts.items()
+        }
+    return entry
 
 
 def _delete(queue: DeadLetterQueue, sent: Mapping[str, Entry], *, why: str, ledger: dict[str, Entry]) -> None:

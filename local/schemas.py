@@ -24,6 +24,7 @@ from shared import sweeps
 from shared.commands import StopTargets, StopTask
 from shared.outcomes import DETAIL_TYPE, SOURCE, Outcome, Result, Status
 from shared.sweeps import SweepBatchTasks, SweepCheckTasks, SweepReport
+from shared.traces import TRACEPARENT_PATTERN, TRACESTATE_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,6 +54,9 @@ _AWAITING_NEEDS_CONFIRM: Final[Schema] = {
     "if": {"properties": {"awaiting": {"minItems": 1}}, "required": ["awaiting"]},
     "then": {"properties": {"confirm": {"const": True}}, "required": ["confirm"]},
 }
+_TRACESTATE_NEEDS_TRACEPARENT: Final[Schema] = {
+    "anyOf": [{"required": ["traceparent"]}, {"not": {"required": ["tracestate"]}}]
+}
 _UNKNOWN_ONLY_IF_REJECTED: Final[Schema] = {
     "if": {"properties": {"status": {"const": Status.REJECTED}}, "required": ["status"]},
     "then": {"properties": {"results": {"maxItems": 0}, "errors": {"minItems": 1}}},
@@ -75,7 +79,8 @@ _BY_THE_SERVICE: Final = "Written by Stopline on what it sends back to its own q
 
 _STOP_TASK: Final[Remarks] = {
     "command": "The kind of command.",
-    "command_id": "Names the command in its outcomes. Left out: the SQS message id, or a new UUID for a direct call.",
+    "command_id": "Names the command in its outcomes. Left out: the id that the sender got: the id of its EventBridge "
+    "event, the MessageId of its SNS notification or its SQS message id, or a new UUID for a direct call.",
     "task_id": "The task of CodeArts Check to stop.",
     "requested_at": {
         "description": "When it was asked for, RFC 3339 with its zone; at most 5 minutes after it was sent. "
@@ -90,6 +95,12 @@ _STOP_TASK: Final[Remarks] = {
     },
     "requested_by": "Who asks; carried into every outcome.",
     "reason": "Why; carried into every outcome.",
+    "traceparent": {
+        "description": "The trace that the command belongs to, of W3C Trace Context; carried unchanged into every "
+        "outcome. Left out, with tracestate: the message attributes of these names.",
+        "pattern": TRACEPARENT_PATTERN,
+    },
+    "tracestate": {"description": "More of that trace; only with traceparent.", "pattern": TRACESTATE_PATTERN},
     "dry_run": "Only read the state: what runs comes back as would_stop, and nothing is stopped.",
     "confirm": "Tell the end only when the state read back says that the work has ended. "
     "Left out: CONFIRM_BY_DEFAULT, false unless set otherwise.",
@@ -155,7 +166,7 @@ _FIELD_ERROR: Final[Remarks] = {
 
 _OUTCOME: Final[Remarks] = {
     "outcome_id": "The same whenever the same part of the same command is published again: drop repeats by it.",
-    "command_id": "The command's; of a message that could not be read, its SQS message id.",
+    "command_id": "The command's; of a message that could not be read, the id that its sender got.",
     "command": "The kind of command, null if it could not be read.",
     "status": "All but in_progress are final, and a command has one final event. "
     + " ".join(f"{status}: {meaning}." for status, meaning in _STATUS.items()),
@@ -166,6 +177,8 @@ _OUTCOME: Final[Remarks] = {
     "requested_at": {"description": "When it was asked for, null if that could not be read.", **_MOMENT_IN_UTC},
     "requested_by": "The command's, or null.",
     "reason": "The command's, or null.",
+    "traceparent": "The command's, or that of its message, or null.",
+    "tracestate": "Likewise.",
     "occurred_at": {"description": "When this was settled.", **_MOMENT_IN_UTC},
     "results": "What became of some of the targets. Each target has one result over all the events of its command.",
     "tally": "How many targets have which result, over all the events of the command so far; also of a remainder that "
@@ -277,6 +290,7 @@ def schemas() -> dict[str, Schema]:
                 required=("command", "task_id"),
             ),
             **_AWAITING_NEEDS_CONFIRM,
+            **_TRACESTATE_NEEDS_TRACEPARENT,
             "examples": _samples("commands/stop-task", "commands/stop-and-confirm"),
         },
         "stop-targets.json": {
@@ -288,6 +302,7 @@ def schemas() -> dict[str, Schema]:
             ),
             **_ONE_OF_BOTH,
             **_AWAITING_NEEDS_CONFIRM,
+            **_TRACESTATE_NEEDS_TRACEPARENT,
             "examples": _samples("commands/stop-targets-by-topic", "commands/stop-all"),
         },
         "stop-outcome.json": {

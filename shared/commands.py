@@ -12,7 +12,7 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Self, TypeIs
 
 from pydantic import (
     AfterValidator,
@@ -31,6 +31,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from shared.outcomes import MOST_COUNTED, FieldError, Tally, to_rfc3339
+from shared.traces import NO_TRACE, TRACEPARENT, TRACESTATE, Trace, TraceParent, TraceState, valid_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,6 +126,8 @@ class _Command(BaseModel, ABC):
     expires_at: When
     requested_by: Given[Annotated[str, StringConstraints(max_length=128)]] = None
     reason: Given[Annotated[str, StringConstraints(max_length=512)]] = None
+    traceparent: Given[TraceParent] = None
+    tracestate: Given[TraceState] = None
     dry_run: bool = False
     # No defaults here, so that a remainder always names both: what a sender left out must not change on the way.
     confirm: bool
@@ -136,6 +139,12 @@ class _Command(BaseModel, ABC):
     @abstractmethod
     def asked(self) -> tuple[str, ...]:
         """The distinct targets asked for, in order."""
+
+    @model_validator(mode="after")
+    def _tracestate_has_its_traceparent(self) -> Self:
+        if self.tracestate is not None and self.traceparent is None:
+            raise PydanticCustomError("tracestate", "has no meaning without traceparent", {"field": TRACESTATE})
+        return self
 
     @model_validator(mode="after")
     def _awaiting_was_asked(self) -> Self:
@@ -252,7 +261,7 @@ type Command = StopTask | StopTargets
 class Defaults(NamedTuple):
     """What a command means by what it leaves out, by its envelope and the settings.
 
-    `requested_at`: when its message was sent, or now for a direct call.
+    `requested_at`: when its message was sent, or now for a direct call. `trace`: the one that its message came with.
     """
 
     command_id: str
@@ -261,6 +270,7 @@ class Defaults(NamedTuple):
     project_id: str
     instance_id: str | None
     confirm: bool
+    trace: Trace = NO_TRACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +291,14 @@ class Known:
     attempt: int = 1
     confirm: bool = False
     tally: Tally = field(default_factory=Tally)
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+def unread(command_id: str, *, trace: Trace, tally: Tally | None = None) -> Known:
+    """Return what is known of a message whose fields could not be read."""
+    traceparent, tracestate = trace
+    return Known(command_id=command_id, tally=tally or Tally(), traceparent=traceparent, tracestate=tracestate)
 
 
 class InvalidCommand(Exception):
@@ -299,13 +317,15 @@ def read_command(payload: object, *, defaults: Defaults) -> Command:
     """
     if not isinstance(payload, dict):
         raise InvalidCommand(
-            (FieldError(loc="", msg="should be a JSON object"),), Known(command_id=defaults.command_id)
+            (FieldError(loc="", msg="should be a JSON object"),),
+            unread(defaults.command_id, trace=defaults.trace),
         )
     filled: dict[str, Any] = {
         "command_id": defaults.command_id,
         "requested_at": defaults.requested_at,
         "confirm": defaults.confirm,
         "attempt": 1,
+        **({} if payload.keys() & {TRACEPARENT, TRACESTATE} else defaults.trace.parts),
         **payload,
     }
     if "expires_at" not in payload:
@@ -330,7 +350,7 @@ def read_command(payload: object, *, defaults: Defaults) -> Command:
         case _:
             raise InvalidCommand(
                 (FieldError(loc="command", msg="should be stop_task or stop_targets"),),
-                Known(command_id=_command_id(payload, defaults), tally=_tally(payload)),
+                unread(_command_id(payload, defaults), trace=_trace(payload, defaults), tally=_tally(payload)),
             )
     try:
         command = model.model_validate(filled)
@@ -356,7 +376,8 @@ def _known(model: type[Command], filled: Mapping[str, Any], error: ValidationErr
     good = {name: filled[name] for name in _KNOWN if name in model.model_fields and name in filled and name not in bad}
     if "requested_at" in good:
         good["requested_at"] = read_instant(good["requested_at"])
-    return Known(**{"command_id": defaults.command_id, **good, "tally": _tally(filled)})
+    known = {"command_id": defaults.command_id, **good, "tally": _tally(filled)}
+    return Known(**known | _trace(filled, defaults)._asdict())
 
 
 def _tally(payload: Mapping[str, Any]) -> Tally:
@@ -366,11 +387,23 @@ def _tally(payload: Mapping[str, Any]) -> Tally:
         return Tally()
 
 
+def _trace(payload: Mapping[str, Any], defaults: Defaults) -> Trace:
+    trace, _ = valid_part(payload)
+    return trace if trace.traceparent else defaults.trace
+
+
 def _command_id(payload: Mapping[str, Any], defaults: Defaults) -> str:
+    command_id = payload.get("command_id")
+    return command_id if is_command_id(command_id) else defaults.command_id
+
+
+def is_command_id(value: object) -> TypeIs[str]:
+    """Whether a command may have this id."""
     try:
-        return _COMMAND_ID.validate_python(payload.get("command_id"), strict=True)
+        _COMMAND_ID.validate_python(value, strict=True)
     except ValidationError:
-        return defaults.command_id
+        return False
+    return True
 
 
 _COMMAND_ID: Final[TypeAdapter[str]] = TypeAdapter(CommandId)

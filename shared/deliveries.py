@@ -16,6 +16,7 @@ from shared.planning import plan
 from shared.publishing import FAILURE_REASON, Parcel, Publisher, before_publishing, dead_letter, remainder_message
 from shared.redelivery import seconds_until_redelivery
 from shared.settlement import Done, GoesOn, LeftOpen, Settlement, Undone, expire, reject, settle, settle_late
+from shared.traces import NO_TRACE, Trace, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,6 +42,14 @@ class Accepted(NamedTuple):
     def as_planned(self) -> Command:
         """The command as it is planned: one that is late may no longer be sent."""
         return self.command.model_copy(update={"dry_run": True}) if self.is_late else self.command
+
+
+class Named(NamedTuple):
+    """What the command of a message is called in logs, its trace, and the attributes that are no part of one."""
+
+    command_id: str
+    trace: Trace
+    left_out: tuple[tuple[str, str], ...]
 
 
 class Deliveries:
@@ -79,13 +88,15 @@ class Deliveries:
         except Exception as error:
             # A defect of ours beyond the edge of one record: all go back, as soon as any other that is given back.
             self._telemetry.not_acknowledged(
-                dict.fromkeys((each.message_id for each in messages), type(error).__name__), {}
+                dict.fromkeys((each.message_id for each in messages), type(error).__name__),
+                {},
+                {each.message_id: each.trace for each in messages},
             )
             self._redeliver_soon(messages, deadline=deadline)
             raise
 
     def _handle(self, messages: tuple[Incoming, ...], deadline: Deadline) -> dict[str, list[dict[str, str]]]:
-        parcels, accepted = self._read_all(messages)
+        parcels, accepted, named = self._read_all(messages)
         targets = sum(len(each.command.asked) for each in accepted.values())
         findings = execute(
             plan(
@@ -98,6 +109,8 @@ class Deliveries:
             patience=self._patience,
         )
         self._telemetry.hide((), listed=findings.whole.values())
+        for command_id, trace, left_out in named.values():  # not before all targets are hidden
+            self._telemetry.attributes_left_out(command_id, left_out, trace=trace)
         self._telemetry.defects(findings.errors)
         self._telemetry.asked(calls=findings.calls, throttles=findings.throttles)
         parcels += [self._settle(message, each, findings) for message, each in accepted.items()]
@@ -107,10 +120,11 @@ class Deliveries:
         self._tell(parcel for parcel in parcels if parcel.message_id not in published.failed)
         withheld = {parcel.message_id: parcel.withheld for parcel in parcels if parcel.withheld}
         not_acknowledged = withheld | dict(published.failed)
-        command_ids = {message.message_id: each.command.command_id for message, each in accepted.items()} | {
-            parcel.message_id: parcel.outcomes[0].command_id for parcel in parcels if parcel.outcomes
-        }
-        self._telemetry.not_acknowledged(not_acknowledged, command_ids)
+        self._telemetry.not_acknowledged(
+            not_acknowledged,
+            {message_id: each.command_id for message_id, each in named.items()},
+            {message_id: each.trace for message_id, each in named.items()},
+        )
         self._redeliver_soon([each for each in messages if each.message_id in not_acknowledged], deadline=deadline)
         faults += [published.fault] if published.fault else []
         for fault in faults:
@@ -119,20 +133,28 @@ class Deliveries:
             raise faults[0]
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in not_acknowledged]}
 
-    def _read_all(self, messages: tuple[Incoming, ...]) -> tuple[list[Parcel], dict[Incoming, Accepted]]:
-        """Part the messages into those that can be answered at once and the commands to carry out."""
+    def _read_all(
+        self, messages: tuple[Incoming, ...]
+    ) -> tuple[list[Parcel], dict[Incoming, Accepted], dict[str, Named]]:
+        """Part the messages into those that can be answered at once and the commands to carry out.
+
+        The third part names each command by the id of its message, as far as that could be read.
+        """
         now = self._patience.now()
         parcels: list[Parcel] = []
         accepted: dict[Incoming, Accepted] = {}
+        named: dict[str, Named] = {}
         for queued in messages:
             message = queued
             payload: object = None
             try:
-                payload, sent_at = open_envelope(queued)
-                message = queued._replace(sent_at=sent_at)  # a dead letter is as old as its sender says
-                command = read_command(
-                    payload, defaults=self._settings.defaults(command_id=message.message_id, requested_at=sent_at)
-                )
+                opened = open_envelope(queued)
+                named[queued.message_id] = Named(opened.command_id, opened.trace, opened.left_out)
+                message = queued._replace(sent_at=opened.sent_at)  # a dead letter is as old as its sender says
+                payload = opened.payload
+                defaults = self._settings.defaults(command_id=opened.command_id, requested_at=opened.sent_at)
+                command = read_command(payload, defaults=defaults._replace(trace=opened.trace))
+                named[queued.message_id] = Named(command.command_id, trace_of(command), opened.left_out)
                 self._telemetry.hide([command])
                 self._settings.guard(command)
                 if not command.has_expired(now):
@@ -145,10 +167,14 @@ class Deliveries:
             except InvalidCommand as invalid:
                 self._telemetry.hide_rejected(payload)
                 rejection = reject(invalid.known, invalid.errors, body=message.body, now=now)
-                parcels.append(self._to_dead_letters(message, (rejection,), message.body, f"rejected: {invalid}"))
+                trace = trace_of(rejection)
+                named[queued.message_id] = Named(rejection.command_id, trace, opened.left_out)
+                reason = f"rejected: {invalid}"
+                # The body stays as it is, and may not hold the trace.
+                parcels.append(self._to_dead_letters(message, (rejection,), message.body, reason, trace=trace))
             except Exception as error:  # noqa: BLE001 - the edge of one record, which goes back to SQS
                 parcels.append(self._broken(message, error))
-        return parcels, accepted
+        return parcels, accepted, named
 
     def _settle(self, message: Incoming, accepted: Accepted, findings: Findings) -> Parcel:
         now = self._patience.now()
@@ -184,8 +210,10 @@ class Deliveries:
                 return Parcel(message.message_id, outcomes, send=None, withheld="not the command's fault")
         assert_never(settlement)
 
-    def _to_dead_letters(self, message: Incoming, outcomes: Sequence[Outcome], body: str, reason: str) -> Parcel:
-        letter = dead_letter(body, reason=reason, sent_at=message.sent_at)
+    def _to_dead_letters(
+        self, message: Incoming, outcomes: Sequence[Outcome], body: str, reason: str, *, trace: Trace = NO_TRACE
+    ) -> Parcel:
+        letter = dead_letter(body, reason=reason, sent_at=message.sent_at, trace=trace)
         if letter is None:
             return Parcel(message.message_id, outcomes, send=None, withheld=_TOO_LARGE)
         return Parcel(message.message_id, outcomes, (self._settings.dead_letter_queue_url, letter), withheld=None)
@@ -198,7 +226,9 @@ class Deliveries:
                 case (_, message) if parcel.remainder is not None:
                     self._telemetry.remainder_sent(parcel.remainder, message.delay_seconds)
                 case (_, letter):
-                    self._telemetry.set_aside(parcel.outcomes[-1].command_id, letter.attributes[FAILURE_REASON])
+                    final = parcel.outcomes[-1]
+                    reason = letter.attributes[FAILURE_REASON]
+                    self._telemetry.set_aside(final.command_id, reason, trace=trace_of(final))
                 case None:
                     pass
 

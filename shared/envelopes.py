@@ -1,4 +1,4 @@
-"""Envelopes: a command as a raw SQS body, inside an SNS notification, inside an EventBridge event, or called directly.
+"""Envelopes: a command as a raw SQS body, or inside SNS notifications and EventBridge events, in each other too.
 
 What is read here is only JSON; whether it is a command is for `shared.commands` to say.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from shared.commands import InvalidCommand, Known, read_instant
+from shared.commands import InvalidCommand, is_command_id, read_instant, unread
 from shared.errors import DeploymentFault
 from shared.outcomes import FieldError
+from shared.traces import NO_TRACE, Trace, valid_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,8 @@ class Incoming(NamedTuple):
     """One message as it came. `body` is what a dead-letter queue must hold, to the byte.
 
     `sent_at`: when SQS took it, see `Opened` for the sender. `receives`: how often SQS has delivered it, this time
-    included. `receipt_handle` names this delivery to SQS.
+    included. `receipt_handle` names this delivery to SQS. `trace`: that of its message attributes; `left_out`: those of
+    them, name and value, that are no part of a trace.
     """
 
     message_id: str
@@ -29,6 +31,8 @@ class Incoming(NamedTuple):
     sent_at: datetime
     receives: int = 1
     receipt_handle: str | None = None
+    trace: Trace = NO_TRACE
+    left_out: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_repeat(self) -> bool:
@@ -52,63 +56,105 @@ def _incoming(record: Mapping[str, Any], *, now: datetime) -> Incoming:
         raise ValueError(record["eventSource"])
     attributes = record.get("attributes", {})
     sent = attributes.get("SentTimestamp")
+    trace, left_out = read_attributes(record.get("messageAttributes"), kind="dataType", value="stringValue")
     return Incoming(
         message_id=record["messageId"],
         body=record["body"],
         sent_at=now if sent is None else datetime.fromtimestamp(int(sent) / 1000, tz=UTC),
         receives=int(attributes.get("ApproximateReceiveCount", 1)),
         receipt_handle=record.get("receiptHandle"),
+        trace=trace,
+        left_out=left_out,
     )
 
 
-class Opened(NamedTuple):
-    """A command, still unread, without its envelope.
+def read_attributes(attributes: object, *, kind: str, value: str) -> tuple[Trace, tuple[tuple[str, str], ...]]:
+    """Return the trace in message attributes, and those, name and value, that are no part of one.
 
-    `sent_at`: the earliest time that SQS or the envelope names. SNS may try for hours to hand a notification to SQS,
+    `kind` and `value` are the keys of an attribute's type and text. Attributes that are no text are somebody else's.
+    """
+    named = attributes if isinstance(attributes, dict) else {}
+    there = {name: named[name] for name in Trace._fields if isinstance(named.get(name), dict)}
+    texts = {name: each.get(value) for name, each in there.items() if each.get(kind) == "String"}
+    trace, left_out = valid_part({name: text for name, text in texts.items() if isinstance(text, str)})
+    return trace, tuple((name, str(text)) for name, text in left_out.items())
+
+
+class Opened(NamedTuple):
+    """What is inside all the envelopes of a message, still unread: parsed JSON, or a `FieldError` that says why not.
+
+    `sent_at`: the earliest time that SQS or an envelope names. SNS may try for hours to hand a notification to SQS,
     and EventBridge replays events of long ago, with their old `time`
-    (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-replay-archived-event.html).
+    (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-replay-archived-event.html). `command_id`: the id that
+    its sender got, for a command that names none. `trace` and `left_out`: as of an `Incoming`; the innermost envelope
+    that has a trace decides.
     """
 
-    payload: object
+    content: object
     sent_at: datetime
+    command_id: str
+    trace: Trace = NO_TRACE
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def payload(self) -> object:
+        """What may be a command.
+
+        Raises `InvalidCommand` for invalid JSON, and for an envelope whose time cannot be read: its age is not known.
+        """
+        if isinstance(self.content, FieldError):
+            raise InvalidCommand((self.content,), unread(self.command_id, trace=self.trace))
+        return self.content
+
+    def inside(self, content: object, *, envelope: Mapping[str, Any], command_id: str, time: str) -> Self:
+        """Return what is inside of `envelope`; `command_id` and `time` are its names for both."""
+        trace, left_out = read_attributes(envelope.get("MessageAttributes"), kind="Type", value="Value")
+        sent_at = self.sent_at
+        if time in envelope:
+            try:
+                sent_at = min(sent_at, read_instant(envelope[time]))
+            except ValueError as error:
+                content = FieldError(loc=time, msg=str(error))
+        own_id = envelope.get(command_id)
+        return self._replace(
+            content=content,
+            sent_at=sent_at,
+            command_id=own_id if is_command_id(own_id) else self.command_id,
+            trace=trace if trace.traceparent else self.trace,
+            left_out=self.left_out + left_out,
+        )
 
 
 def open_envelope(message: Incoming) -> Opened:
-    """Take the command out of whichever envelope the message has.
+    """Take off the envelopes of a message until there is none; each has less in it."""
+    opened = Opened(_parse(message.body), message.sent_at, message.message_id, message.trace, message.left_out)
+    while True:
+        envelope: Any = opened.content
+        match envelope:
+            # https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
+            case {"Type": "Notification", "TopicArn": str(), "Message": str(text)}:
+                opened = opened.inside(_parse(text), envelope=envelope, command_id="MessageId", time="Timestamp")
+            # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html
+            case {"detail-type": str(), "source": str(), "detail": detail}:
+                opened = opened.inside(detail, envelope=envelope, command_id="id", time="time")
+            case _:
+                return opened
 
-    Raises `InvalidCommand` for invalid JSON, and for an envelope whose time cannot be read: its age is not known.
+
+def _parse(text: str) -> object:
+    """Parse JSON strictly: which of two equal keys the sender meant cannot be known, and NaN is no JSON.
+
+    Return a `FieldError` for invalid JSON.
     """
-    known = Known(command_id=message.message_id)
-    payload: Any = _parse(message.body, known)
-    match payload:
-        # https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
-        case {"Type": "Notification", "TopicArn": str(), "Message": str(inner)}:
-            return Opened(_parse(inner, known), _sent_at(message, payload, "Timestamp", known))
-        # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html
-        case {"detail-type": str(), "source": str(), "detail": detail}:
-            return Opened(detail, _sent_at(message, payload, "time", known))
-        case _:
-            return Opened(payload, message.sent_at)
-
-
-def _sent_at(message: Incoming, envelope: Mapping[str, Any], name: str, known: Known) -> datetime:
-    if name not in envelope:
-        return message.sent_at
     try:
-        return min(message.sent_at, read_instant(envelope[name]))
-    except ValueError as error:
-        raise InvalidCommand((FieldError(loc=name, msg=str(error)),), known) from None
-
-
-def _parse(text: str, known: Known) -> object:
-    """Parse JSON strictly: which of two equal keys the sender meant cannot be known, and NaN is no JSON."""
-    try:
-        return json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
+        parsed: object = json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
     except RecursionError:
         reason = "should not be nested that deep"
     except ValueError as error:
         reason = f"should be JSON: {error}"
-    raise InvalidCommand((FieldError(loc="", msg=reason[:512]),), known)
+    else:
+        return parsed
+    return FieldError(loc="", msg=reason[:512])
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -147,6 +147,8 @@ class Outcome(BaseModel):
     requested_at: Instant | None
     requested_by: str | None
     reason: str | None
+    traceparent: str | None
+    tracestate: str | None
     occurred_at: Instant
     results: tuple[TargetResult, ...] = Field(max_length=RESULTS_PER_EVENT)
     tally: Tally

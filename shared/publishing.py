@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from shared.aws import AwsRefused, AwsUnavailable, BusEvent, Message
 from shared.errors import DeploymentFault
 from shared.outcomes import DETAIL_TYPE, SOURCE, Outcome, Status, to_rfc3339
+from shared.traces import NO_TRACE, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -187,17 +188,25 @@ def remainder_message(body: str, *, delay_seconds: int) -> Message | None:
     return Message(body=body, attributes={}, delay_seconds=delay_seconds)
 
 
-def dead_letter(body: str, *, reason: str, sent_at: datetime) -> Message | None:
+def dead_letter(body: str, *, reason: str, sent_at: datetime, trace: Trace = NO_TRACE) -> Message | None:
     """Give a message for the dead-letter queue, its body intact, or `None` when not even a short reason fits beside it.
 
     `sent_at`, when the message first came, goes along: a command that names no time of its own is as old as that, and
     whoever sends it again must know. What does not fit SQS itself moves there, after `maxReceiveCount` deliveries.
+    `trace` goes along too, unless there is no room for it.
     """
     at = to_rfc3339(sent_at)
     room = LARGEST_MESSAGE - len(body.encode()) - sum(map(len, (SENT_AT, at, "String", FAILURE_REASON, "String")))
+    traced = trace.parts if attributes_size(trace.parts) < room else {}
+    room -= attributes_size(traced)
     # One byte a character, and nothing that SQS would not take: whole reasons are in the outcome.
     printable = "".join(each if " " <= each <= "~" else "?" for each in reason)
     fitting = printable[: min(room, _LONGEST_REASON)] if room > 0 else ""
     if not fitting:
         return None
-    return Message(body=body, attributes={FAILURE_REASON: fitting, SENT_AT: at}, delay_seconds=0)
+    return Message(body=body, attributes={FAILURE_REASON: fitting, SENT_AT: at, **traced}, delay_seconds=0)
+
+
+def attributes_size(attributes: Mapping[str, str]) -> int:
+    """Return the bytes of ASCII attributes as SQS counts them: name, type and value of each."""
+    return sum(len(name) + len("String") + len(value) for name, value in attributes.items())

@@ -469,6 +469,8 @@ def _outcome(
         requested_at=known.requested_at,
         requested_by=known.requested_by,
         reason=known.reason,
+        traceparent=known.traceparent,
+        tracestate=known.tracestate,
         occurred_at=now,
         results=results,
         tally=tally or Tally(),

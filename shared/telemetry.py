@@ -16,12 +16,14 @@ from collections import Counter
 from contextlib import contextmanager
 from enum import StrEnum
 from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
 from shared.commands import ALL_TARGETS
 from shared.errors import CommandRejected, DeploymentFault
 from shared.observability import WRONG, EphemeralMetrics, Logger, MetricUnit
-from shared.outcomes import Result, Status
+from shared.outcomes import Result, Status, shorten
+from shared.traces import NO_TRACE, Trace, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -39,6 +41,9 @@ NAMESPACE_VARIABLE: Final = "METRICS_NAMESPACE"
 """Not among the settings, since settings that are not right are counted as well."""
 
 DIMENSION: Final = "Function"
+
+LONGEST_VALUE: Final = 128
+"""Characters of a message attribute that a line shows."""
 
 HIDDEN: Final = "***"
 """What stands in a line for a target."""
@@ -183,6 +188,7 @@ class Telemetry:
                     "confirmed": outcome.confirmed,
                     "age_seconds": age,
                     "errors": [self.said_of(error) for error in outcome.errors],
+                    **trace_of(outcome).parts,
                 },
             )
             if outcome.status in _COMMANDS:
@@ -202,19 +208,43 @@ class Telemetry:
                 "to_stop": len(command.asked) - len(command.awaiting),
                 "awaiting": len(command.awaiting),
                 "delay_seconds": delay_seconds,
+                **trace_of(command).parts,
             },
         )
         self._counts[Metric.REMAINDERS] += 1
 
-    def set_aside(self, command_id: str, reason: str) -> None:
+    def set_aside(self, command_id: str, reason: str, *, trace: Trace = NO_TRACE) -> None:
         """Log what is in the dead-letter queue, and why in one word; the `outcome` of a rejection has its errors."""
-        self._logger.warning("set aside", extra={"command_id": command_id, "why": reason.partition(":")[0]})
+        self._logger.warning(
+            "set aside", extra={"command_id": command_id, "why": reason.partition(":")[0], **trace.parts}
+        )
         self._counts[Metric.DEAD_LETTERS] += 1
 
-    def not_acknowledged(self, reasons: Mapping[str, str], command_ids: Mapping[str, str]) -> None:
-        """Tell which messages go back to SQS, and why; `command_ids` names their commands where they are known.
+    def attributes_left_out(
+        self, command_id: str, attributes: Iterable[tuple[str, str]], *, trace: Trace = NO_TRACE
+    ) -> None:
+        """Log message attributes, name and value, that were to be a trace's and are not valid; one line each."""
+        for name, value in attributes:
+            ascii_only = "".join(each if " " <= each <= "~" else "?" for each in value)
+            self._logger.warning(
+                "attribute left out",
+                extra={
+                    "command_id": command_id,
+                    "attribute": name,
+                    "value": shorten(self._clean(ascii_only), LONGEST_VALUE),
+                    **trace.parts,
+                },
+            )
 
-        Both are by the id of the message.
+    def not_acknowledged(
+        self,
+        reasons: Mapping[str, str],
+        command_ids: Mapping[str, str],
+        traces: Mapping[str, Trace] = MappingProxyType({}),
+    ) -> None:
+        """Log which messages go back to SQS, and why; `command_ids` and `traces` are their commands' where known.
+
+        All are by the id of the message.
         """
         for message_id, reason in reasons.items():
             self._logger.warning(
@@ -223,6 +253,7 @@ class Telemetry:
                     "command_id": command_ids.get(message_id),
                     "message_id": message_id,
                     "why": self._clean(reason),
+                    **traces.get(message_id, NO_TRACE).parts,
                 },
             )
         self._counts[Metric.NOT_ACKNOWLEDGED] += len(reasons)
@@ -232,11 +263,12 @@ class Telemetry:
         for reason, count in Counter(reasons).items():
             self._logger.warning("visibility unchanged", extra={"why": self._clean(reason), "messages": count})
 
-    def not_carried_out(self, command_id: str, error: Exception) -> None:
+    def not_carried_out(self, command_id: str, error: Exception, *, trace: Trace = NO_TRACE) -> None:
         """Log that a call ended without an outcome, and why; of a rejection, its `outcome` says why."""
         why = self._clean(str(error)) if _is_ours(error) and not isinstance(error, CommandRejected) else None
         self._logger.warning(
-            "not carried out", extra={"command_id": command_id, "error": type(error).__name__, "why": why}
+            "not carried out",
+            extra={"command_id": command_id, "error": type(error).__name__, "why": why, **trace.parts},
         )
 
     def asked(self, *, calls: int, throttles: int) -> None:

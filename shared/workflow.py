@@ -23,6 +23,7 @@ from shared.outcomes import RESULTS_PER_EVENT, FieldError, Result, shorten
 from shared.planning import plan, task_of
 from shared.publishing import Parcel, before_publishing
 from shared.settlement import Done, GoesOn, LeftOpen, Undone, reject, settle, settle_late_call
+from shared.traces import trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -61,9 +62,9 @@ LARGEST_RESPONSE: Final = 6_291_556
 """Bytes of an answer to a direct call
 (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 6 MB each for request and response)."""
 
-BESIDE_THE_NAMES: Final = 8_192
-"""Bytes that are kept of either for all that is not a target's name: the rest of a command, the longest `reason` too,
-and what Step Functions writes around an answer."""
+BESIDE_THE_NAMES: Final = 10_240
+"""Bytes that are kept of either for all that is not a target's name: the rest of a command, with the longest `reason`
+and trace, and what Step Functions writes around an answer."""
 
 LONGEST_REASON: Final = 1000
 """Characters of the text that says why a command was rejected; its outcome says all of it."""
@@ -138,21 +139,21 @@ class Workflow:
         except InvalidCommand as invalid:
             self._telemetry.hide_rejected(event)
             rejection = reject(invalid.known, invalid.errors, body=json.dumps(event, sort_keys=True), now=now)
-            with self._telling(rejection.command_id):
+            with self._telling(rejection):
                 self._publish((rejection,), deadline)
                 said = map(self._telemetry.said_of, invalid.errors)
                 words = "; ".join(f"{each['loc'] or 'message'}: {each['msg']}" for each in said)
                 raise CommandRejected(shorten(words, LONGEST_REASON)) from None
-        with self._telling(command.command_id):
+        with self._telling(command):
             return self._carry_out(command, deadline)
 
     @contextmanager
-    def _telling(self, command_id: str) -> Iterator[None]:
-        """Leave a line by `command_id` of whatever a call raises."""
+    def _telling(self, of: Command | Outcome) -> Iterator[None]:
+        """Log whatever a call raises under the `command_id` and the trace of its command."""
         try:
             yield
         except Exception as error:
-            self._telemetry.not_carried_out(command_id, error)
+            self._telemetry.not_carried_out(of.command_id, error, trace=trace_of(of))
             raise
 
     def _carry_out(self, command: Command, deadline: Deadline) -> dict[str, Any]:

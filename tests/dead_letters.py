@@ -45,6 +45,13 @@ def received(
     }
 
 
+def entry_size(entry: dict[str, Any]) -> int:
+    """The bytes of an entry as SQS counts them, its attributes included."""
+    attributes = entry.get("MessageAttributes", {}).items()
+    words = [word for name, each in attributes for word in (name, each["DataType"], each["StringValue"])]
+    return sum(len(text.encode()) for text in (entry["MessageBody"], *words))
+
+
 @dataclass
 class FakeSqs:
     """Queues by URL, as boto3 would show them. `refuse_send`, `refuse_delete`: words in bodies, and why not.
@@ -116,12 +123,13 @@ class FakeSqs:
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
         self._called("send_message_batch")
         assert 1 <= len(Entries) <= 10
-        assert sum(len(each["MessageBody"].encode()) for each in Entries) <= LARGEST_MESSAGE
+        assert sum(map(entry_size, Entries)) <= LARGEST_MESSAGE
         answer: dict[str, Any] = {"Successful": [], "Failed": []}
         for each in Entries:
             why = next((why for word, why in self.refuse_send.items() if word in each["MessageBody"]), None)
             if why is None:
-                self.queues[QueueUrl].append({"Body": each["MessageBody"]})
+                attributes = {name: each[name] for name in ("MessageAttributes",) if name in each}
+                self.queues[QueueUrl].append({"Body": each["MessageBody"], **attributes})
                 answer["Successful"].append({"Id": each["Id"]})
                 if self.comes_back:
                     again = received(

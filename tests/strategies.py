@@ -47,6 +47,7 @@ def stop_targets(draw: DrawFn) -> StopTargets:
         "requested_at": NOW,
         "expires_at": NOW + timedelta(minutes=draw(st.integers(1, 90))),
         "requested_by": draw(st.sampled_from([None, "ci", "Zoë ☂"])),
+        "traceparent": draw(st.sampled_from([None, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"])),
         "dry_run": draw(st.integers(0, 4)) == 0,
         "confirm": confirm,
         "awaiting": awaiting,

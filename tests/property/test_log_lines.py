@@ -123,6 +123,10 @@ def lines_of(data: st.DataObject, targets: list[str], events: list[Any], *, is_w
             telemetry=telemetry,
         )
         events = [delivery(*events, receives=data.draw(st.integers(1, 2)))]
+        for record in events[0]["Records"]:
+            asked = json.loads(record["body"]).get("targets", ["*"])  # others are not known to be targets
+            quoted = data.draw(WORDS).format(data.draw(st.sampled_from(asked)))
+            record["messageAttributes"] = {"traceparent": {"stringValue": quoted, "dataType": "String"}}
     raised = []
     for event in events:
         if refuses_all:

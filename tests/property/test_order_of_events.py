@@ -75,6 +75,8 @@ def outcome(command_id: str, name: str, *, is_final: bool) -> Outcome:
         requested_at=NOW,
         requested_by=None,
         reason=None,
+        traceparent=None,
+        tracestate=None,
         occurred_at=NOW,
         results=(),
         tally=Tally(),

@@ -29,6 +29,7 @@ from shared.sweeps import DETAIL_TYPE as REPORT
 from shared.sweeps import read_sweep
 from shared.telemetry import NAMESPACE_VARIABLE
 from shared.wiring.clouds import SAFETY_MARGIN
+from tests.template.filters import MOST_KEYS, keys_of, matches
 from tests.template.loading import PARAMETERS, ROOT, Json, parameters_of, resolved
 
 if TYPE_CHECKING:
@@ -276,7 +277,8 @@ class Template:
             statement
             for policy in self.of_type(f"AWS::{service}::{kind}").values()
             if name in map(target, policy[listed])
-            for statement in policy["PolicyDocument"]["Statement"]
+            for each in policy["PolicyDocument"]["Statement"]
+            for statement in [each["Fn::If"][1] if "Fn::If" in each else each]  # under a condition too
         ]
 
 
@@ -679,10 +681,48 @@ def _lets_in(template: Template, queue: str, service: str) -> bool:
     )
 
 
-TAKEN_FROM_THE_TOPIC: Final[dict[str, list[Any]]] = {
-    # Whatever is not the other's: somebody has to reject what is for nobody.
-    "stop_task": [{"anything-but": ["stop_targets"]}, {"exists": False}],
-    "stop_targets": ["stop_targets"],
+@rule
+def eventbridge_may_publish_to_the_topic_under_a_customer_managed_key_only(template: Template) -> Iterator[str]:
+    # AWS allows no condition for EventBridge in a topic's policy, and no use of its own key by EventBridge.
+    for name in template.of_type("AWS::SNS::Topic"):
+        let_in = {
+            "Effect": "Allow",
+            "Principal": {"Service": "events.amazonaws.com"},
+            "Action": "sns:Publish",
+            "Resource": {"Ref": name},
+        }
+        allowed = [
+            each
+            for policy in template.of_type("AWS::SNS::TopicPolicy").values()
+            if name in map(target, policy["Topics"])
+            for each in policy["PolicyDocument"]["Statement"]
+            if each.get("Effect") != "Deny"
+        ]
+        match allowed:
+            case [{"Fn::If": ["HasKey", {"Sid": _, **statement}, {"Ref": "AWS::NoValue"}]}] if statement == let_in:
+                pass
+            case _:
+                yield f"{name}: lets in others than the rules of EventBridge, or not them under a key"
+
+
+FOR_THE_QUEUES: Final[dict[str, list[Json]]] = {
+    # Whatever is not the other's: a function has to reject what is for nobody.
+    "stop_task": [
+        {"command": "stop_task"},
+        {"command": "stop_tusk"},
+        {"command": ""},
+        {"task_id": "c1"},
+        {"detail-type": "a", "source": "b", "detail": {"command": "stop_task"}},
+        {"detail-type": "a", "source": "b", "detail": {}},
+        {"detail-type": "a", "source": "b"},
+        {"detail": {"command": "stop_targets"}},
+        {"command": "stop_task", "detail-type": "a", "detail": {"command": "stop_targets"}},
+    ],
+    "stop_targets": [
+        {"command": "stop_targets"},
+        {"command": "stop_targets", "detail": {"command": "stop_task"}},
+        {"detail-type": "a", "source": "b", "detail": {"command": "stop_targets"}},
+    ],
 }
 
 
@@ -694,8 +734,13 @@ def every_command_is_sent_to_the_function_of_its_name(template: Template) -> Ite
         assert issubclass(settings, QueueFunctionSettings)
         if subscription.get("FilterPolicyScope") != "MessageBody":
             yield f"{name}: filters on attributes, which commands do not have"
-        if subscription.get("FilterPolicy") != {"command": TAKEN_FROM_THE_TOPIC[settings.kind]}:
-            yield f"{name}: lets through {subscription.get('FilterPolicy')}, not {settings.kind}"
+        policy = subscription.get("FilterPolicy", {})
+        if len(keys_of(policy)) > MOST_KEYS:
+            yield f"{name}: SNS takes no policy of so many keys"
+        for kind, bodies in FOR_THE_QUEUES.items():
+            for body in bodies:
+                if matches(policy, body) is not (kind == settings.kind):
+                    yield f"{name}: takes what is not its own, or not what is: {body}"
 
 
 # Timers and rules

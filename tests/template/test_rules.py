@@ -29,6 +29,7 @@ LOG_LETS_IN: Final = "OutcomeLogResourcePolicy.PolicyDocument.Fn::Sub"
 LOG_FAILURES: Final = "OutcomeLogAlarm.Metrics.1.MetricStat.Metric"
 
 BUS_LETS_IN: Final = "OutcomeBusDeadLetterQueuePolicy.PolicyDocument.Statement"
+TOPIC_LETS_IN: Final = "StopCommandsTopicPolicy.PolicyDocument.Statement"
 UNDER_THE_KEY: Final = {"Fn::If": ["HasKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
 
 TOKEN_FOR_HUAWEI: Final = "StopTargetsRole.Policies.0.PolicyDocument.Statement.7"
@@ -194,8 +195,23 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
     rules.every_command_is_sent_to_the_function_of_its_name: [
         ("StopTaskSubscription.FilterPolicyScope", GONE),
         ("StopTaskSubscription.FilterPolicy", {"command": ["stop_targets"]}),
-        ("StopTaskSubscription.FilterPolicy.command", ["stop_task"]),
-        ("StopTargetsSubscription.FilterPolicy.command", "stop_targets"),
+        ("StopTaskSubscription.FilterPolicy.$or.0.command", ["stop_task"]),
+        ("StopTaskSubscription.FilterPolicy.$or.1", GONE),
+        ("StopTaskSubscription.FilterPolicy.$or.2", GONE),
+        ("StopTaskSubscription.FilterPolicy.$or.2.command", GONE),
+        ("StopTaskSubscription.FilterPolicy.$or.2.source", [{"exists": True}]),
+        ("StopTargetsSubscription.FilterPolicy", {"command": ["stop_targets"]}),
+        ("StopTargetsSubscription.FilterPolicy.$or.1.detail.command", ["stop_task"]),
+        ("StopTargetsSubscription.FilterPolicy.$or.1.command", GONE),
+        ("StopTargetsSubscription.FilterPolicy.$or.1.detail-type", GONE),
+    ],
+    rules.eventbridge_may_publish_to_the_topic_under_a_customer_managed_key_only: [
+        (f"{TOPIC_LETS_IN}.1", GONE),
+        (f"{TOPIC_LETS_IN}.1.Fn::If.0", "HasAlarmTopic"),
+        (f"{TOPIC_LETS_IN}.1.Fn::If.1.Action", "sns:*"),
+        (f"{TOPIC_LETS_IN}.1.Fn::If.1.Condition", {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}),
+        (f"{TOPIC_LETS_IN}.1.Fn::If.1.Principal", "*"),
+        (f"{TOPIC_LETS_IN}.0.Effect", "Allow"),
     ],
     rules.no_role_is_shared_or_reaches_beyond_this_template: [
         ("StopTaskFunction.Role", {"Fn::GetAtt": ["StopTargetsRole", "Arn"]}),

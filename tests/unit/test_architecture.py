@@ -31,6 +31,7 @@ LAYER_OF: Final = {
     "shared.settlement": "core",
     "shared.staleness": "core",
     "shared.sweeps": "core",
+    "shared.traces": "core",
     # Whatever waits on the world outside, or reads it.
     "shared.aws": "shell",
     "shared.aws_credentials": "shell",
@@ -74,7 +75,7 @@ LAYER_OF: Final = {
     "functions.sweep_stale_tasks": "functions",
 }
 
-VOCABULARY: Final = {"shared.commands", "shared.errors", "shared.outcomes"}
+VOCABULARY: Final = {"shared.commands", "shared.errors", "shared.outcomes", "shared.traces"}
 """What is asked, what is answered and what goes wrong: readable without anything else of ours."""
 
 NOT_DEPLOYED: Final = {

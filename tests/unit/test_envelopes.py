@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.commands import InvalidCommand, StopTask, read_command
 from shared.envelopes import Incoming, Opened, open_envelope, read_delivery
 from shared.errors import DeploymentFault
+from shared.traces import NO_TRACE, Trace
 from tests.fakes import NOW, defaults, delivery
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 COMMAND = {"command": "stop_task", "command_id": "c-1", "task_id": "2b31"}
+SNS_ID = "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324"
+EVENT_ID = "6a7e8feb-b491-4cf7-a9f1-bf3703467718"
 
 
 def sns(message: object) -> dict[str, object]:
     """Give a notification as SNS puts it into SQS (Developer Guide, sns-message-and-json-formats)."""
     return {
         "Type": "Notification",
-        "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
+        "MessageId": SNS_ID,
         "TopicArn": "arn:aws:sns:us-west-2:123456789012:MyTopic",
         "Message": message,
         "Timestamp": "2026-11-23T08:49:05.123Z",
@@ -36,7 +44,7 @@ def event(detail: object) -> dict[str, object]:
     """Give an event as a rule sends it to SQS (EventBridge User Guide, eb-events-structure)."""
     return {
         "version": "0",
-        "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718",
+        "id": EVENT_ID,
         "detail-type": "Stop Requested",
         "source": "my.deployments",
         "account": "111122223333",
@@ -63,8 +71,21 @@ def payload(body: str | object) -> object:
         f"\n {json.dumps(COMMAND, indent=1)} \t",
         json.dumps(sns(json.dumps(COMMAND))),
         json.dumps(event(COMMAND)),
+        json.dumps(sns(json.dumps(event(COMMAND)))),
+        json.dumps(event(sns(json.dumps(COMMAND)))),
+        json.dumps(sns(json.dumps(sns(json.dumps(COMMAND))))),
+        json.dumps(event(event(event(COMMAND)))),
     ],
-    ids=["raw", "raw with blanks", "SNS", "EventBridge"],
+    ids=[
+        "raw",
+        "raw with blanks",
+        "SNS",
+        "EventBridge",
+        "event in a notification",
+        "notification in an event",
+        "notification in a notification",
+        "event in an event in an event",
+    ],
 )
 def test_a_command_is_taken_out_of_its_envelope(body: str) -> None:
     command = read_command(payload(body), defaults=defaults())
@@ -89,7 +110,8 @@ def test_a_direct_call_needs_no_envelope() -> None:
         event(None),
         event([COMMAND]),
         event(json.dumps(COMMAND)),
-        sns(json.dumps(sns(json.dumps(COMMAND)))),
+        sns(json.dumps({"Type": "Notification", "Message": json.dumps(COMMAND)})),
+        sns(json.dumps(event(json.dumps(COMMAND)))),
         [COMMAND],
         "[]",
         "null",
@@ -129,7 +151,7 @@ def test_what_is_no_json_is_refused_in_whichever_envelope(text: str, reason: str
     with pytest.raises(InvalidCommand, match=reason) as invalid:
         payload(json.dumps(sns(text)) if wrapped else text)
     assert [error.loc for error in invalid.value.errors] == [""]
-    assert invalid.value.known.command_id == "m-0"
+    assert invalid.value.known.command_id == (SNS_ID if wrapped else "m-0")
     assert all(len(error.msg) <= 512 for error in invalid.value.errors)
 
 
@@ -205,6 +227,8 @@ def test_an_empty_delivery_has_no_messages() -> None:
 
 
 AT = {"sns": "Timestamp", "event": "time"}
+ID = {"sns": "MessageId", "event": "id"}
+IDS = {"sns": SNS_ID, "event": EVENT_ID}
 ENVELOPES = {"sns": sns(json.dumps(COMMAND)), "event": event(COMMAND)}
 BOTH = pytest.mark.parametrize("kind", ENVELOPES)
 
@@ -212,7 +236,7 @@ BOTH = pytest.mark.parametrize("kind", ENVELOPES)
 @BOTH
 def test_a_command_is_as_old_as_its_envelope_says(kind: str) -> None:
     old = ENVELOPES[kind] | {AT[kind]: "2026-11-16T08:49:05Z", "replay-name": "replay-of-the-week"}
-    assert opened(old) == Opened(COMMAND, datetime(2026, 11, 16, 8, 49, 5, tzinfo=UTC))
+    assert opened(old) == Opened(COMMAND, datetime(2026, 11, 16, 8, 49, 5, tzinfo=UTC), IDS[kind])
 
 
 @BOTH
@@ -223,19 +247,190 @@ def test_an_envelope_never_makes_a_command_younger_than_its_message(kind: str) -
 @BOTH
 def test_an_envelope_without_a_time_says_nothing_of_the_age(kind: str) -> None:
     without = {name: value for name, value in ENVELOPES[kind].items() if name != AT[kind]}
-    assert opened(without) == Opened(COMMAND, NOW)
+    assert opened(without) == Opened(COMMAND, NOW, IDS[kind])
 
 
 @BOTH
 @pytest.mark.parametrize("time", [None, "", 1763887745, "yesterday", "2026-11-23", "2026-11-23T08:49:05", ["now"], {}])
 def test_an_envelope_whose_time_cannot_be_read_is_refused_since_its_age_is_not_known(kind: str, time: object) -> None:
     with pytest.raises(InvalidCommand) as invalid:
-        opened(ENVELOPES[kind] | {AT[kind]: time})
+        payload(ENVELOPES[kind] | {AT[kind]: time})
     (error,) = invalid.value.errors
     assert (error.loc, error.msg[:26]) == (AT[kind], "should be an RFC 3339 time")
-    assert invalid.value.known.command_id == "m-0"
+    assert invalid.value.known.command_id == IDS[kind]
 
 
 def test_a_raw_command_is_as_old_as_its_message() -> None:
-    assert opened(COMMAND) == Opened(COMMAND, NOW)
+    assert opened(COMMAND) == Opened(COMMAND, NOW, "m-0")
     assert opened(COMMAND | {"time": "2026-11-16T08:49:05Z"}).sent_at == NOW, "that is the command's own, and refused"
+
+
+# Envelopes in envelopes
+
+
+@st.composite
+def wrapped(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    """A body with the command in up to six envelopes, and what it should say."""
+    content: Any = COMMAND
+    said: dict[str, Any] = {"sent_at": NOW, "command_id": None, "trace": None}
+    for number in range(draw(st.integers(0, 6))):
+        at = NOW - timedelta(seconds=draw(st.integers(-100, 100)))
+        own_id = draw(st.sampled_from([f"id-{number}", "no id", 7, None, ""]))
+        if draw(st.booleans()):
+            trace = draw(st.sampled_from([None, f"00-{number + 1:032x}-00f067aa0ba902b7-01"]))
+            attributes = {} if trace is None else {"traceparent": {"Type": "String", "Value": trace}}
+            content = sns(json.dumps(content))
+            content |= {"Timestamp": at.isoformat(), "MessageId": own_id, "MessageAttributes": attributes}
+            said["trace"] = said["trace"] or trace
+        else:
+            content = event(content) | {"time": at.isoformat(), "id": own_id}
+        said["sent_at"] = min(said["sent_at"], at)
+        said["command_id"] = said["command_id"] or (own_id if own_id == f"id-{number}" else None)
+    return json.dumps(content), said
+
+
+@given(wrapped())
+def test_all_envelopes_come_off_and_the_earliest_time_and_the_innermost_id_and_trace_count(
+    message: tuple[str, dict[str, Any]],
+) -> None:
+    body, said = message
+    assert opened(body) == Opened(
+        COMMAND, said["sent_at"], said["command_id"] or "m-0", Trace(said["trace"]) if said["trace"] else NO_TRACE
+    )
+
+
+def test_the_innermost_id_is_the_default() -> None:
+    assert opened(sns(json.dumps(event(COMMAND)))).command_id == EVENT_ID
+    assert opened(event(sns(json.dumps(COMMAND)))).command_id == SNS_ID
+
+
+@BOTH
+@pytest.mark.parametrize("own_id", [None, "", 7, "a b", "x" * 65, ["a"], {}])
+def test_an_id_that_no_command_may_have_is_passed_over(kind: str, own_id: object) -> None:
+    bad = ENVELOPES[kind] | {ID[kind]: own_id}
+    assert opened(bad).command_id == "m-0"
+    assert opened(sns(json.dumps(bad))).command_id == SNS_ID
+    del bad[ID[kind]]
+    assert opened(bad).command_id == "m-0"
+
+
+# Traces
+
+
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+OTHER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+STATE = "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"
+
+
+def by_sqs(body: object, kind: str = "String", **attributes: object) -> Opened:
+    """Open a message with these attributes, as Lambda hands it over."""
+    delivered = delivery(json.dumps(body))
+    delivered["Records"][0]["messageAttributes"] = {
+        name: {"stringValue": value, "stringListValues": [], "binaryListValues": [], "dataType": kind}
+        for name, value in attributes.items()
+    }
+    (message,) = read_delivery(delivered, now=NOW)
+    return open_envelope(message)
+
+
+def by_sns(body: object, kind: str = "String", **attributes: object) -> dict[str, object]:
+    """Wrap a command as a notification with these attributes."""
+    return sns(json.dumps(body)) | {
+        "MessageAttributes": {name: {"Type": kind, "Value": value} for name, value in attributes.items()}
+    }
+
+
+def through_sns(body: object, kind: str = "String", **attributes: object) -> Opened:
+    return opened(by_sns(body, kind, **attributes))
+
+
+WAYS = pytest.mark.parametrize("way", [by_sqs, through_sns])
+
+
+@WAYS
+def test_the_trace_of_message_attributes_is_taken(way: Callable[..., Opened]) -> None:
+    assert way(COMMAND, traceparent=PARENT, tracestate=STATE).trace == Trace(PARENT, STATE)
+    assert way(COMMAND, traceparent=PARENT).trace == Trace(PARENT)
+    assert way(COMMAND, other=PARENT).trace == NO_TRACE
+
+
+def test_the_innermost_envelope_with_a_valid_trace_decides() -> None:
+    assert by_sqs(by_sns(COMMAND, traceparent=OTHER), traceparent=PARENT, tracestate=STATE).trace == Trace(OTHER)
+    assert by_sqs(by_sns(COMMAND), traceparent=PARENT).trace == Trace(PARENT)
+    assert by_sqs(event(COMMAND), traceparent=PARENT).trace == Trace(PARENT)
+    of_the_outer = by_sqs(by_sns(COMMAND, traceparent="nonsense"), traceparent=PARENT)
+    assert (of_the_outer.trace, of_the_outer.left_out) == (Trace(PARENT), (("traceparent", "nonsense"),))
+
+
+@WAYS
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        "nonsense",
+        "",
+        PARENT.upper(),
+        f" {PARENT}",
+        f"{PARENT}\n",
+        f"{PARENT}-00",
+        f"ff{PARENT[2:]}",
+        f"ff{PARENT[2:]}-more",
+        f"01{PARENT[2:]}.more",
+        f"0{PARENT[2:]}",
+        "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0g",
+        f"01{PARENT[2:]}-{'x' * 457}",
+    ],
+)
+def test_an_attribute_that_is_no_traceparent_is_left_out_and_named(
+    way: Callable[..., Opened], traceparent: str
+) -> None:
+    found = way(COMMAND, traceparent=traceparent, tracestate=STATE)
+    assert (found.payload, found.trace) == (COMMAND, NO_TRACE)
+    assert found.left_out == (("traceparent", traceparent), ("tracestate", STATE))
+
+
+@WAYS
+@pytest.mark.parametrize("version", ["01", "fe", "cc"])
+@pytest.mark.parametrize("more", ["", "-", "-what-the-future-will-be-like", f"-{'x' * 456}"])
+def test_a_later_version_may_be_longer(way: Callable[..., Opened], version: str, more: str) -> None:
+    later = f"{version}{PARENT[2:]}{more}"
+    assert way(COMMAND, traceparent=later).trace == Trace(later)
+
+
+@WAYS
+@pytest.mark.parametrize("tracestate", ["", "☂", "a=1\tb=2", "x" * 513, f"{STATE}\n"])
+def test_an_attribute_that_is_no_tracestate_is_left_out_alone(way: Callable[..., Opened], tracestate: str) -> None:
+    found = way(COMMAND, traceparent=PARENT, tracestate=tracestate)
+    assert (found.trace, found.left_out) == (Trace(PARENT), (("tracestate", tracestate),))
+
+
+@WAYS
+def test_a_tracestate_alone_is_left_out(way: Callable[..., Opened]) -> None:
+    found = way(COMMAND, tracestate=STATE)
+    assert (found.trace, found.left_out) == (NO_TRACE, (("tracestate", STATE),))
+
+
+@WAYS
+@pytest.mark.parametrize("kind", ["Binary", "Number", "String.Array", ""])
+def test_attributes_of_other_types_are_somebody_elses(way: Callable[..., Opened], kind: str) -> None:
+    found = way(COMMAND, kind, traceparent=PARENT, tracestate=STATE)
+    assert (found.trace, found.left_out) == (NO_TRACE, ())
+
+
+@pytest.mark.parametrize(
+    "attributes", [None, [], "x", {"traceparent": PARENT}, {"traceparent": {"dataType": "String"}}]
+)
+def test_odd_attributes_are_no_reason_to_fail(attributes: object) -> None:
+    delivered = delivery(json.dumps(sns(json.dumps(COMMAND)) | {"MessageAttributes": attributes}))
+    delivered["Records"][0]["messageAttributes"] = attributes
+    (message,) = read_delivery(delivered, now=NOW)
+    assert (open_envelope(message).payload, message.trace, message.left_out) == (COMMAND, NO_TRACE, ())
+
+
+def test_what_cannot_be_read_keeps_its_trace_and_the_id_that_its_sender_got() -> None:
+    found = by_sqs(sns("no JSON"), traceparent=PARENT, tracestate=STATE)
+    with pytest.raises(InvalidCommand) as invalid:
+        _ = found.payload
+    known = invalid.value.known
+    assert (known.command_id, known.traceparent, known.tracestate) == (SNS_ID, PARENT, STATE)

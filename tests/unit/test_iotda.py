@@ -228,6 +228,8 @@ def test_the_longest_words_about_a_hundred_targets_fit_into_an_event(character: 
         requested_at=NOW,
         requested_by="☂" * 128,
         reason="\0" * 512,
+        traceparent=None,
+        tracestate=None,
         occurred_at=NOW,
         results=(result,) * 100,
         tally=Tally(),

@@ -94,8 +94,8 @@ def test_a_sample_command_in_an_event_is_taken(path: Path) -> None:
 def test_a_sample_command_is_valid_whenever_it_is_sent(path: Path) -> None:
     sent_at = NOW + timedelta(days=1000)
     message = Incoming(message_id="m-0", body=path.read_text(), sent_at=sent_at)
-    payload, requested_at = open_envelope(message)
-    command = read_command(payload, defaults=defaults()._replace(requested_at=requested_at))
+    opened = open_envelope(message)
+    command = read_command(opened.payload, defaults=defaults()._replace(requested_at=opened.sent_at))
     assert command.has_expired(sent_at) is (path.stem == "expired")
 
 

@@ -125,6 +125,8 @@ def outcome(status: Status = Status.SUCCEEDED, *results: Result, command_id: str
         "requested_at": NOW,
         "requested_by": None,
         "reason": None,
+        "traceparent": None,
+        "tracestate": None,
         "occurred_at": NOW + timedelta(seconds=12.3456),
         "results": found,
         "tally": Tally().plus(Counter(results)),
@@ -618,6 +620,7 @@ QUOTING: Final[dict[str, Callable[[Telemetry], object]]] = {
     "visibility_unchanged": lambda telemetry: telemetry.visibility_unchanged([QUOTED]),
     "hide_rejected": lambda telemetry: telemetry.hide_rejected({"targets": ["device-1"]}),
     "not_carried_out": lambda telemetry: telemetry.not_carried_out("c-1", HuaweiUnavailable(QUOTED)),
+    "attributes_left_out": lambda telemetry: telemetry.attributes_left_out("c-1", [("traceparent", QUOTED)]),
     "asked": lambda telemetry: telemetry.asked(calls=1, throttles=1),
     "commands_sent": lambda telemetry: telemetry.commands_sent([sent("c-1", "t1")]),
     "sweep_completed": lambda telemetry: telemetry.sweep_completed(report(), is_published=True),
@@ -641,6 +644,7 @@ def test_no_line_quotes_a_target_whoever_does(world: World, method: str) -> None
     assert "device-" not in lines
     assert ("is offline" in lines) is (method in {
         "outcomes_published", "not_acknowledged", "visibility_unchanged", "not_carried_out", "deployment_fault",
+        "attributes_left_out",
     })  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from shared.planning import BatchTask, Stop, StopAll
 from shared.publishing import Publisher
 from shared.settings import StopInWorkflowSettings, read_settings
 from shared.telemetry import Telemetry
+from shared.traces import NO_TRACE, Trace
 from shared.workflow import (
     LEAST_READ,
     LEAST_ROUND,
@@ -69,8 +70,8 @@ class Recorded(Telemetry):
     def outcomes_published(self, outcomes: Iterable[Outcome]) -> None:
         self.published += [outcome.status.value for outcome in outcomes]
 
-    def not_carried_out(self, command_id: str, error: Exception) -> None:
-        super().not_carried_out(command_id, error)
+    def not_carried_out(self, command_id: str, error: Exception, *, trace: Trace = NO_TRACE) -> None:
+        super().not_carried_out(command_id, error, trace=trace)
         self.not_done.append((command_id, type(error)))
 
     def deployment_fault(self, fault: Exception) -> None:
