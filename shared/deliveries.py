@@ -126,7 +126,7 @@ class Deliveries:
         accepted: dict[Incoming, Accepted] = {}
         for queued in messages:
             message = queued
-            payload: object = None
+            payload: object = queued.body  # until it is read
             try:
                 payload, sent_at = open_envelope(queued)
                 message = queued._replace(sent_at=sent_at)  # a dead letter is as old as its sender says
@@ -181,7 +181,7 @@ class Deliveries:
             case Undone(outcomes, left, failure_reason):
                 return self._to_dead_letters(message, outcomes, left.to_message(), failure_reason)
             case LeftOpen(outcomes):
-                return Parcel(message.message_id, outcomes, send=None, withheld="not the command's fault")
+                return Parcel(message.message_id, outcomes, send=None, withheld="not an error of the command")
         assert_never(settlement)
 
     def _to_dead_letters(self, message: Incoming, outcomes: Sequence[Outcome], body: str, reason: str) -> Parcel:
@@ -228,4 +228,4 @@ class Deliveries:
         return Parcel(message.message_id, (), send=None, withheld="unexpected error")
 
 
-_TOO_LARGE: Final = "what is to be sent does not fit into a message"
+_TOO_LARGE: Final = "what is left does not fit into an SQS message"

@@ -6,11 +6,14 @@ What is read here is only JSON; whether it is a command is for `shared.commands`
 from __future__ import annotations
 
 import json
+import sys
+from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from shared.commands import InvalidCommand, Known, read_instant
 from shared.errors import DeploymentFault
+from shared.field_errors import field_error, show
 from shared.outcomes import FieldError
 
 if TYPE_CHECKING:
@@ -97,7 +100,15 @@ def _sent_at(message: Incoming, envelope: Mapping[str, Any], name: str, known: K
     try:
         return min(message.sent_at, read_instant(envelope[name]))
     except ValueError as error:
-        raise InvalidCommand((FieldError(loc=name, msg=str(error)),), known) from None
+        raise InvalidCommand((field_error(name, str(error), value=show(envelope[name])),), known) from None
+
+
+class _NotAllowed(ValueError):
+    """What the parser would take, and we do not."""
+
+    def __init__(self, error: FieldError) -> None:
+        super().__init__(error.msg)
+        self.error = error
 
 
 def _parse(text: str, known: Known) -> object:
@@ -105,18 +116,31 @@ def _parse(text: str, known: Known) -> object:
     try:
         return json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
     except RecursionError:
-        reason = "should not be nested that deep"
-    except ValueError as error:
-        reason = f"should be JSON: {error}"
-    raise InvalidCommand((FieldError(loc="", msg=reason[:512]),), known)
+        error = field_error("", "should not be nested that deep")
+    except _NotAllowed as refused:
+        error = refused.error
+    except json.JSONDecodeError as wrong:
+        there = text[wrong.pos : wrong.pos + _EXCERPT]
+        said = wrong.msg.partition(" (")[0].rstrip(": ").removesuffix(" at")  # without what Python would do about it
+        reason = f"should be JSON: {said[:1].lower()}{said[1:]} at line {wrong.lineno}, column {wrong.colno}"
+        error = field_error("", reason, value=show(there) if there else "")
+    except ValueError:
+        error = field_error("", f"should be JSON with numbers of at most {sys.get_int_max_str_digits()} digits")
+    raise InvalidCommand((error,), known)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     parsed = dict(pairs)
     if len(parsed) != len(pairs):
-        raise ValueError("a key stands there twice")
+        ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
+        reason, value = "duplicate key", show(key)
+        raise _NotAllowed(FieldError(loc="", msg=f"{reason} {value}", value=value, reason=reason))
     return parsed
 
 
 def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
+    raise _NotAllowed(field_error("", "is not allowed in JSON", value=name))
+
+
+_EXCERPT: Final = 20
+"""Characters that are shown of what is no JSON."""

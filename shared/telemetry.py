@@ -10,6 +10,7 @@ package imports its metrics together with its Logger, so they cost no import of 
 
 from __future__ import annotations
 
+import json
 import re
 import traceback
 from collections import Counter
@@ -44,8 +45,23 @@ DIMENSION: Final = "Function"
 HIDDEN: Final = "***"
 """What stands in a line for a target."""
 
-_FIELD: Final = re.compile(r"[A-Za-z_]{0,40}|tally\.[a-z_]{1,20}|(targets|awaiting)\.\d+", re.ASCII)
+_FIELD: Final = re.compile(r"[A-Za-z_]{0,40}|tally\.[a-z_]{1,20}|(targets|awaiting)\[\d+\]", re.ASCII)
 """The names of fields that a line may hold. A sender may have made up another one, which may be a target."""
+
+_SHOWN: Final = frozenset({
+    "all_targets", "attempt", "command", "command_id", "confirm", "dry_run", "expires_at", "instance_id", "project_id",
+    "requested_at", "task_id",
+})  # fmt: skip
+"""The fields whose wrong value a line may hold. All others may hold targets: `targets` and `awaiting`, and what is
+misspelt."""
+
+_PLAIN: Final = re.compile(r'"[ !#-\[\]-~]*"|[0-9.eE+-]+|true|false|null')
+"""A value as JSON that is no list or object, neither cut nor escaped: a target in it would be found and taken out."""
+
+_WORD: Final = re.compile(r"[A-Za-z0-9_.:-]+")
+
+# A text of others may quote a text with its escapes, and the letter in front of a target is then no part of it.
+_BEGIN: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\x[0-9a-f]{2})|(?<=\\u[0-9a-f]{4}))"
 
 type Function = Literal["stop_task", "stop_targets", "sweep_stale_tasks", "stop_in_workflow"]
 
@@ -163,9 +179,12 @@ class Telemetry:
 
     def hide_rejected(self, payload: object) -> None:
         """Keep the targets of what is no valid command out of all that the invocation logs."""
-        match payload:
-            case {"targets": list(targets)}:
-                self.hide((), listed=[[each for each in targets if isinstance(each, str) and each]])
+        suspect = payload
+        if isinstance(payload, dict):
+            suspect = [value for name, value in payload.items() if name not in _SHOWN]
+        # A text that is no id may be quoted with escapes, or cut: so its words are taken out, too.
+        words = {word for text in _texts(suspect) for word in (text, json.dumps(text)[1:-1], *_WORD.findall(text))}
+        self.hide((), listed=[{word for word in words if any(map(str.isalnum, word))}])
 
     def outcomes_published(self, outcomes: Iterable[Outcome]) -> None:
         """Tell what became of commands."""
@@ -283,7 +302,7 @@ class Telemetry:
             quoted = {each for each in chain.from_iterable(self._hidden) if each in text} - {ALL_TARGETS}
             clean = text
             for target in sorted(quoted, key=len, reverse=True):  # one may be a part of another
-                clean = re.sub(rf"(?<![A-Za-z0-9]){re.escape(target)}(?![A-Za-z0-9])", HIDDEN, clean)
+                clean = re.sub(rf"{_BEGIN}{re.escape(target)}(?![A-Za-z0-9])", HIDDEN, clean)
             self._cleaned[text] = clean
         return self._cleaned[text]
 
@@ -294,6 +313,8 @@ class Telemetry:
         `DeploymentFault` has the name that callers know.
         """
         text = self._clean(str(error)) if _is_ours(error) else ""
+        if isinstance(error, CommandRejected):  # made of what `said_of` returns
+            text = str(error)
         if isinstance(error, DeploymentFault) and type(error) is not DeploymentFault:
             return DeploymentFault(text)
         error.args = (text,) if text else ()
@@ -306,7 +327,10 @@ class Telemetry:
     def said_of(self, error: FieldError) -> dict[str, str]:
         """Return what is wrong with a message, without a target, not even as the name of a field."""
         loc = self._clean(error.loc) if _FIELD.fullmatch(error.loc) else HIDDEN
-        return {"loc": loc, "msg": self._clean(error.msg)}
+        if error.reason is None:
+            return {"loc": loc, "msg": self._clean(error.msg)}
+        is_shown = error.loc in _SHOWN and _PLAIN.fullmatch(error.value)
+        return {"loc": loc, "msg": f"{self._clean(error.value) if is_shown else ''} {error.reason}".lstrip()}
 
     def _write_metrics(self, function: Function, request_id: str) -> None:
         """Write what was counted, and count anew.
@@ -331,6 +355,19 @@ class Telemetry:
         finally:
             # A flush does not when an operator has switched metrics off, nor when nothing can be written.
             metrics.clear_metrics()
+
+
+def _texts(payload: object) -> Iterator[str]:
+    """Yield every text in parsed JSON, the names of fields too."""
+    parts = [payload]
+    while parts:
+        match parts.pop():
+            case str(text):
+                yield text
+            case list(items):
+                parts += items
+            case dict(items):
+                parts += [*items, *items.values()]
 
 
 def _about(command: Command | SweepCommand) -> dict[str, str]:

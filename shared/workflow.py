@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from shared.commands import InvalidCommand, StopTask, known_of, read_command
 from shared.errors import CommandRejected, HuaweiUnavailable, PublishingFailed
 from shared.execution import DOUBT, execute
+from shared.field_errors import joined
 from shared.findings import Finding, Verdict
 from shared.outcomes import RESULTS_PER_EVENT, FieldError, Result, shorten
 from shared.planning import plan, task_of
@@ -139,9 +140,8 @@ class Workflow:
             rejection = reject(invalid.known, invalid.errors, body=json.dumps(event, sort_keys=True), now=now)
             with self._telling(rejection.command_id):
                 self._publish((rejection,), deadline)
-                said = map(self._telemetry.said_of, invalid.errors)
-                words = "; ".join(f"{each['loc'] or 'message'}: {each['msg']}" for each in said)
-                raise CommandRejected(shorten(words, LONGEST_REASON)) from None
+                said = [FieldError(**self._telemetry.said_of(each)) for each in invalid.errors]
+                raise CommandRejected(shorten(joined(said, whole="message"), LONGEST_REASON)) from None
         with self._telling(command.command_id):
             return self._carry_out(command, deadline)
 
