@@ -143,7 +143,7 @@ class Deliveries:
                 else:
                     parcels.append(self._parcel(message, expire(command, now=now)))
             except InvalidCommand as invalid:
-                self._telemetry.hide_rejected(payload)
+                self._telemetry.hide_rejected(payload, invalid.errors)
                 rejection = reject(invalid.known, invalid.errors, body=message.body, now=now)
                 parcels.append(self._to_dead_letters(message, (rejection,), message.body, f"rejected: {invalid}"))
             except Exception as error:  # noqa: BLE001 - the edge of one record, which goes back to SQS

@@ -116,7 +116,7 @@ def read_sweep(payload: object, *, project_id: str, instance_id: str | None) -> 
     Raises `SweepRejected`, which names every field that is wrong and the reason.
     """
     if not isinstance(payload, dict):
-        raise SweepRejected(f"sweep: {show(payload)} should be a JSON object")
+        raise SweepRejected("a sweep should be a JSON object")
     filled = dict(payload)
     model: type[Sweep]
     match payload.get("sweep"):

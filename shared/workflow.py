@@ -136,7 +136,7 @@ class Workflow:
             self._settings.guard(command)
             _guard_size(command)
         except InvalidCommand as invalid:
-            self._telemetry.hide_rejected(event)
+            self._telemetry.hide_rejected(event, invalid.errors)
             rejection = reject(invalid.known, invalid.errors, body=json.dumps(event, sort_keys=True), now=now)
             with self._telling(rejection.command_id):
                 self._publish((rejection,), deadline)

@@ -616,7 +616,7 @@ QUOTING: Final[dict[str, Callable[[Telemetry], object]]] = {
     "set_aside": lambda telemetry: telemetry.set_aside("c-1", f"rejected: {QUOTED}"),
     "not_acknowledged": lambda telemetry: telemetry.not_acknowledged({"m-1": QUOTED}, {}),
     "visibility_unchanged": lambda telemetry: telemetry.visibility_unchanged([QUOTED]),
-    "hide_rejected": lambda telemetry: telemetry.hide_rejected({"targets": ["device-1"]}),
+    "hide_rejected": lambda telemetry: telemetry.hide_rejected({"targets": ["device-1"]}, ()),
     "not_carried_out": lambda telemetry: telemetry.not_carried_out("c-1", HuaweiUnavailable(QUOTED)),
     "asked": lambda telemetry: telemetry.asked(calls=1, throttles=1),
     "commands_sent": lambda telemetry: telemetry.commands_sent([sent("c-1", "t1")]),
@@ -672,14 +672,14 @@ def test_what_ends_an_invocation_quotes_no_target_either_since_lambda_logs_it(
 @pytest.mark.parametrize("payload", [None, [], {}, {"targets": None}, {"targets": [0]}, {"targets": [" \r\n"]}])
 def test_what_names_no_targets_hides_nothing(world: World, payload: object) -> None:
     with world.invocation() as telemetry:
-        telemetry.hide_rejected(payload)
+        telemetry.hide_rejected(payload, ())
         telemetry.visibility_unchanged([QUOTED])
     assert world.lines()[0]["why"] == QUOTED
 
 
 def test_the_targets_of_an_invalid_command_are_hidden_as_far_as_they_are_texts(world: World) -> None:
     with world.invocation() as telemetry:
-        telemetry.hide_rejected({"targets": ["device-0", 17, None, "device-1", "device-2"], "surplus": 1})
+        telemetry.hide_rejected({"targets": ["device-0", 17, None, "device-1", "device-2"], "surplus": 1}, ())
         telemetry.visibility_unchanged([QUOTED])
     assert world.lines()[0]["why"] == "Device *** is offline: ['***', '***']"
 
@@ -692,6 +692,8 @@ def test_the_targets_of_an_invalid_command_are_hidden_as_far_as_they_are_texts(w
         {"targets": [["device-1"]]},
         {"target": "device-1"},
         {"device-1": 1, "other": {"list": ["device-1"]}},
+        {"task_id": ["device-1"], "command": {"device-1": 1}},
+        {"tally": {"stopped": "device-1"}},
         {"tally": {"device-1": 1}, "awaiting": ["device-1"]},
         ["device-1"],
         "[device-1",
@@ -700,7 +702,7 @@ def test_the_targets_of_an_invalid_command_are_hidden_as_far_as_they_are_texts(w
 )
 def test_whatever_may_be_a_target_of_an_invalid_command_is_hidden(world: World, payload: object) -> None:
     with world.invocation() as telemetry:
-        telemetry.hide_rejected(payload)
+        telemetry.hide_rejected(payload, ())
         telemetry.visibility_unchanged(["Device device-1 is offline"])
     assert world.lines()[0]["why"] == "Device *** is offline"
 
@@ -713,7 +715,7 @@ def test_a_target_is_hidden_in_whatever_form_it_is_quoted(
     world: World, target: str, quote: Callable[[str], str]
 ) -> None:
     with world.invocation() as telemetry:
-        telemetry.hide_rejected({"targets": [target]})
+        telemetry.hide_rejected({"targets": [target]}, ())
         telemetry.visibility_unchanged([f"no such thing: {quote(target)} or so"])
     assert "device-1" not in world.lines()[0]["why"]
     assert world.lines()[0]["why"].startswith("no such thing: ")
@@ -738,7 +740,7 @@ def test_a_target_is_hidden_in_whatever_form_it_is_quoted(
         ("awaiting", '["x"]', "is wrong"),
         ("targets", '"x"', "is wrong"),
         ("target", '"x"', "is wrong"),
-        ("tally.x", '"x"', "is wrong"),
+        ("tally.stopped", '"x"', "is wrong"),
         ("reason", '"x"', "is wrong"),
         ("", '"x"', "is wrong"),
         ("task_id", "", "is wrong"),
@@ -752,10 +754,47 @@ def test_a_line_shows_a_wrong_value_only_where_it_can_be_no_target(
         assert telemetry.said_of(field_error(loc, "is wrong", value=value)) == {"loc": loc, "msg": said}
 
 
+@pytest.mark.parametrize(
+    ("loc", "value", "is_hidden"),
+    [
+        ("targets[0]", '"device-…', True),
+        ("targets", '["x", "device-…', True),
+        ("device-…", '"device-…', True),
+        ("tally.device-…", '"device-…', True),
+        ("task_id", '"device-…', False),
+        ("device", '"device"', True),
+        ("taskid", '"device"', True),
+    ],
+)
+def test_what_an_error_shows_of_a_target_is_hidden_too(world: World, loc: str, value: str, is_hidden: bool) -> None:  # noqa: FBT001 - a table
+    """As AWS may quote the outcome that says it."""
+    with world.invocation() as telemetry:
+        telemetry.hide_rejected({}, [field_error(loc, "is wrong", value=value)])
+        telemetry.visibility_unchanged([f"ValidationException: {loc}: {value} is wrong"])
+    assert ("device" not in world.lines()[0]["why"]) is is_hidden
+
+
+def test_a_name_that_was_misspelt_is_not_hidden_and_any_other_is(world: World) -> None:
+    errors = [field_error(name, "is no field", value=f'"{name}"') for name in ("task", "lamp")]
+    with world.invocation() as telemetry:
+        telemetry.hide_rejected({"task": 1, "lamp": 2, "heater": 3}, errors)
+        telemetry.visibility_unchanged(["task lamp heater"])
+        assert [telemetry.said_of(each)["loc"] for each in errors] == ["task", "***"]
+    assert world.lines()[0]["why"] == "task *** ***"
+
+
+def test_the_names_of_our_own_fields_are_not_hidden(world: World) -> None:
+    payload = {"command": "stop_targets", "task_id": "5f", "tally": {"stopped": 1, "device-1": 1}, "targets": 1}
+    with world.invocation() as telemetry:
+        telemetry.hide_rejected(payload, ())
+        telemetry.visibility_unchanged([f"stop_targets 5f: {payload}"])
+    assert world.lines()[0]["why"] == f"stop_targets 5f: {payload}".replace("device-1", "***")
+
+
 def test_our_own_words_stay_readable_whatever_is_hidden(world: World) -> None:
     def invoke() -> None:
         with world.invocation() as telemetry:
-            telemetry.hide_rejected({"targets": ["this is wrong"]})
+            telemetry.hide_rejected({"targets": ["this is wrong"]}, ())
             said = telemetry.said_of(field_error("targets[0]", "is wrong", value='"this is wrong"'))
             raise CommandRejected(f"{said['loc']}: {said['msg']}")
 
@@ -817,13 +856,23 @@ def test_a_rejection_names_the_fields_of_commands_and_no_other(world: World) -> 
     known = [*StopTask.model_fields, *StopTargets.model_fields, *(f"tally.{name}" for name in Tally.model_fields)]
     for name in (*known, "Timestamp", "time", "", "dry_rum", "awaiting[0]"):
         assert world.telemetry.said_of(FieldError(loc=name, msg="no"))["loc"] == name
-    for name in ("e495cf17-d7fe", "d1", "tally.d1", "targets.d1", "targets[0][1]", "targets.0", "x" * 41):
+    for name in (
+        "e495cf17-d7fe",
+        "d1",
+        "lamp",
+        "tally.d1",
+        "tally.lamp",
+        "targets.d1",
+        "targets[0][1]",
+        "targets.0",
+        "x" * 41,
+    ):
         assert world.telemetry.said_of(FieldError(loc=name, msg="no"))["loc"] == "***"
 
 
 def test_a_target_that_looks_like_a_field_is_hidden_all_the_same(world: World) -> None:
     with world.invocation() as telemetry:
-        telemetry.hide_rejected({"targets": ["lamp"]})
+        telemetry.hide_rejected({"targets": ["lamp"]}, ())
         assert telemetry.said_of(FieldError(loc="lamp", msg="no")) == {"loc": "***", "msg": "no"}
 
 
