@@ -15,7 +15,6 @@ import re
 import traceback
 from collections import Counter
 from contextlib import contextmanager
-from difflib import get_close_matches
 from enum import StrEnum
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from shared.commands import ALL_TARGETS, StopTargets, StopTask
+from shared.commands import ALL_TARGETS
 from shared.errors import CommandRejected, DeploymentFault
 from shared.outcomes import Result, Status, Tally
 
@@ -46,13 +45,8 @@ DIMENSION: Final = "Function"
 HIDDEN: Final = "***"
 """What stands in a line for a target."""
 
-_NAMES: Final = frozenset({"", "Timestamp", "time", *StopTask.model_fields, *StopTargets.model_fields})
-"""The fields of commands and of what they come in."""
-
-_FIELD: Final = re.compile(rf"({'|'.join(_NAMES)})|tally\.({'|'.join(Tally.model_fields)})|(targets|awaiting)\[\d+\]")
-"""The places that a line may hold."""
-
-_LETTERS: Final = re.compile(r"[A-Za-z_]{1,40}")
+_FIELD: Final = re.compile(r"[a-z_]{0,40}|Timestamp|tally\.[a-z_]{1,20}|(targets|awaiting)\[\d+\]", re.ASCII)
+"""The places that a line may hold. A sender may have made up another name, which may be a target."""
 
 _SHOWN: Final = frozenset({
     "all_targets", "attempt", "command", "command_id", "confirm", "dry_run", "expires_at", "instance_id", "project_id",
@@ -189,14 +183,11 @@ class Telemetry:
         A target that is no valid id may be quoted with escapes or cut, so its words are taken out as well. `errors`
         show it cut.
         """
-        errors = tuple(errors)
-        names = {each.loc for each in errors if _is_name(each.loc)}
-        texts = {each.loc for each in errors} - names
-        texts |= {each.value for each in errors if each.loc not in _SHOWN and each.value != f'"{each.loc}"'}
-        if isinstance(payload, dict):
-            texts |= payload.keys() - _NAMES - names
-        texts |= {*_texts([*_suspects(payload)])}
-        words = {word for text in texts for word in (text, json.dumps(text)[1:-1], *_WORD.findall(text))}
+        shown = [text for each in errors if each.loc not in _SHOWN for text in (each.loc, each.value.strip('"'))]
+        names = payload if isinstance(payload, dict) else ()
+        texts = {each for each in (*shown, *names) if not _FIELD.fullmatch(each)} | {*_texts([*_suspects(payload)])}
+        words = {word for text in texts for word in _WORD.findall(text)}
+        words |= {form for text in texts if not text.isascii() for form in (text, json.dumps(text)[1:-1])}
         self.hide((), listed=[{word for word in words if any(map(str.isalnum, word))}])
 
     def outcomes_published(self, outcomes: Iterable[Outcome]) -> None:
@@ -339,7 +330,7 @@ class Telemetry:
 
     def said_of(self, error: FieldError) -> dict[str, str]:
         """Return what is wrong with a message, without a target, not even as the name of a field."""
-        loc = self._clean(error.loc) if _is_name(error.loc) else HIDDEN
+        loc = self._clean(error.loc) if _FIELD.fullmatch(error.loc) else HIDDEN
         if error.reason is None:
             return {"loc": loc, "msg": self._clean(error.msg)}
         is_shown = error.loc in _SHOWN and _PLAIN.fullmatch(error.value)
@@ -368,11 +359,6 @@ class Telemetry:
         finally:
             # A flush does not when an operator has switched metrics off, nor when nothing can be written.
             metrics.clear_metrics()
-
-
-def _is_name(loc: str) -> bool:
-    """Whether a place is a field that we know, or looks like one that was misspelt; any other name may be a target."""
-    return bool(_FIELD.fullmatch(loc) or (_LETTERS.fullmatch(loc) and get_close_matches(loc.lower(), _NAMES, n=1)))
 
 
 def _suspects(payload: object) -> Iterator[object]:

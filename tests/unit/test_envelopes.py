@@ -121,7 +121,7 @@ def test_what_only_resembles_an_envelope_is_no_command(body: object) -> None:
         ('{"attempt": -Infinity}', "-Infinity is not allowed in JSON"),
         (f'{{"attempt": {"9" * 5000}}}', "should be JSON with numbers of at most 4300 digits"),
         ('{"all_targets": true, "all_targets": true}', 'duplicate key "all_targets"$'),
-        ('{"tally": {"stopped": 1, "stopped": 2}}', 'duplicate key "stopped"$'),
+        ('{"tally": {"refused": 1, "stopped": 1, "stopped": 2}}', 'duplicate key "stopped"$'),
         ('{"targets": ["d1"], "targets": ["d2"]}', 'duplicate key "targets"$'),
         ("[" * 100_000, "should not be nested that deep"),
         ('{"a":' * 100_000, "should not be nested that deep"),
