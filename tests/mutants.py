@@ -184,7 +184,7 @@ MUTANTS: Final = (
     Mutant(
         "3 the {} guard: null slides into the default",
         "shared/commands.py",
-        'raise PydanticCustomError("null", "null is not a value here; leave the field out")',
+        'raise complaint("is not allowed here; leave the field out")',
         "return value",
         COMMANDS,
     ),
@@ -1806,14 +1806,14 @@ MUTANTS: Final = (
     Mutant(
         "22 log: a direct call does not hide what it rejects",
         "shared/workflow.py",
-        "            self._telemetry.hide_rejected(event)\n",
+        "            self._telemetry.hide_rejected(event, invalid.errors)\n",
         "",
         LOG_LINES,
     ),
     Mutant(
         "22 log: a delivery does not hide what it rejects",
         "shared/deliveries.py",
-        "                self._telemetry.hide_rejected(payload)\n",
+        "                self._telemetry.hide_rejected(payload, invalid.errors)\n",
         "",
         LOG_LINES,
     ),
