@@ -183,7 +183,7 @@ class Telemetry:
         A target that is no valid id may be quoted with escapes or cut, so its words are taken out as well. `errors`
         show it cut.
         """
-        shown = [text for each in errors if each.loc not in _SHOWN for text in (each.loc, each.value.strip('"'))]
+        shown = [text for each in errors if not _is_shown(each) for text in (each.loc, each.value.strip('"'))]
         names = payload if isinstance(payload, dict) else ()
         texts = {each for each in (*shown, *names) if not _FIELD.fullmatch(each)} | {*_texts([*_suspects(payload)])}
         words = {word for text in texts for word in _WORD.findall(text)}
@@ -333,8 +333,8 @@ class Telemetry:
         loc = self._clean(error.loc) if _FIELD.fullmatch(error.loc) else HIDDEN
         if error.reason is None:
             return {"loc": loc, "msg": self._clean(error.msg)}
-        is_shown = error.loc in _SHOWN and _PLAIN.fullmatch(error.value)
-        return {"loc": loc, "msg": f"{self._clean(error.value) if is_shown else ''} {error.reason}".lstrip()}
+        value = self._clean(error.value) if _is_shown(error) else ""
+        return {"loc": loc, "msg": f"{value} {error.reason}".lstrip()}
 
     def _write_metrics(self, function: Function, request_id: str) -> None:
         """Write what was counted, and count anew.
@@ -359,6 +359,11 @@ class Telemetry:
         finally:
             # A flush does not when an operator has switched metrics off, nor when nothing can be written.
             metrics.clear_metrics()
+
+
+def _is_shown(error: FieldError) -> bool:
+    """Whether a line may hold the value: no target in it is beyond recognition."""
+    return error.loc in _SHOWN and bool(_PLAIN.fullmatch(error.value))
 
 
 def _suspects(payload: object) -> Iterator[object]:

@@ -2833,15 +2833,15 @@ MUTANTS: Final = (
     Mutant(
         "22 log: a wrong target is shown",
         "shared/telemetry.py",
-        "is_shown = error.loc in _SHOWN and _PLAIN.fullmatch(error.value)",
-        "is_shown = _PLAIN.fullmatch(error.value)",
+        "return error.loc in _SHOWN and bool(_PLAIN.fullmatch(error.value))",
+        "return bool(_PLAIN.fullmatch(error.value))",
         LOG_LINES,
     ),
     Mutant(
         "22 log: a value that was escaped or cut is shown",
         "shared/telemetry.py",
-        "is_shown = error.loc in _SHOWN and _PLAIN.fullmatch(error.value)",
-        "is_shown = error.loc in _SHOWN",
+        "return error.loc in _SHOWN and bool(_PLAIN.fullmatch(error.value))",
+        "return error.loc in _SHOWN",
         LOG_LINES,
     ),
     Mutant(
