@@ -82,7 +82,7 @@ ALARM_METRICS: Final = 43
 POLLED_QUEUES: Final = 2
 POLLS: Final = 365 * 86_400 / 20
 """A year's receives of one of the `FIRST_PROCESSES`, none of which finds anything, each waiting 20 seconds."""
-LOGGED_EVENT: Final = 790
+LOGGED_EVENT: Final = 820
 LOGGED_RESULT: Final = 69
 """Bytes of an event in the log of outcomes, with the 26 that CloudWatch Logs counts for each
 (https://aws.amazon.com/cloudwatch/pricing/), and of each result of a target whose id has 36 characters."""

@@ -160,8 +160,8 @@ _TARGET_RESULT: Final[Remarks] = {
 }
 
 _FIELD_ERROR: Final[Remarks] = {
-    "loc": 'The field, with dots into lists and objects; "" for the message itself.',
-    "msg": "The reason.",
+    "loc": 'The field, such as task_id, tally.stopped or targets[0]; "" for the message itself.',
+    "msg": "The value as JSON, cut to 80 characters, and the reason.",
 }
 
 _OUTCOME: Final[Remarks] = {

@@ -30,6 +30,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from shared.field_errors import complaint, explain, field_error, joined, show
 from shared.outcomes import MOST_COUNTED, FieldError, Tally, to_rfc3339
 from shared.traces import NO_TRACE, TRACEPARENT, TRACESTATE, Trace, TraceParent, TraceState, valid_part
 
@@ -41,10 +42,6 @@ MAX_TARGETS: Final = 100_000
 
 ALL_TARGETS: Final = "*"
 """The one target of a command with `all_targets`, in results and in `awaiting`."""
-
-_MAX_ERRORS: Final = 20
-_MAX_LOC: Final = 128
-_MAX_MSG: Final = 512
 
 # RFC 3339 section 5.6; `datetime.fromisoformat` alone would also take week dates and times without a zone.
 _RFC3339: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
@@ -58,7 +55,7 @@ MOST_AHEAD: Final = timedelta(minutes=5)
 
 def _not_null(value: Any) -> Any:
     if value is None:
-        raise PydanticCustomError("null", "null is not a value here; leave the field out")
+        raise complaint("is not allowed here; leave the field out")
     return value
 
 
@@ -67,13 +64,13 @@ def read_instant(value: Any) -> datetime:
     if isinstance(value, datetime):  # the default, which the service itself puts in
         return value
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
-        raise PydanticCustomError("rfc3339", "should be an RFC 3339 time with its zone, e.g. 2026-11-23T08:49:05Z")
+        raise complaint("should be an RFC 3339 time with its zone, e.g. 2026-11-23T08:49:05Z")
     try:
         instant = datetime.fromisoformat(value.upper()).astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise PydanticCustomError("rfc3339", "should be a time that exists") from error
+        raise complaint("should be a time that exists") from error
     if instant.year not in _YEARS:
-        raise PydanticCustomError("rfc3339", "should lie in a year from 1970 to 8999")
+        raise complaint("should lie in a year from 1970 to 8999")
     return instant
 
 
@@ -149,9 +146,10 @@ class _Command(BaseModel, ABC):
     @model_validator(mode="after")
     def _awaiting_was_asked(self) -> Self:
         if self.awaiting and not self.confirm:
-            raise PydanticCustomError("awaiting", "has no meaning without confirm", {"field": "awaiting"})
-        if not set(self.awaiting) <= set(self.asked if self.awaiting else ()):
-            raise PydanticCustomError("awaiting", "should name only targets of the command", {"field": "awaiting"})
+            raise complaint("is allowed only with confirm", "awaiting")
+        asked = frozenset(self.asked if self.awaiting else ())
+        if not asked.issuperset(self.awaiting):
+            raise complaint("should name only targets of the command", "awaiting")
         return self
 
     @model_validator(mode="after")
@@ -160,9 +158,7 @@ class _Command(BaseModel, ABC):
         # lists.
         asked = MAX_TARGETS if self.asked == (ALL_TARGETS,) else len(self.asked)
         if self.tally.total + asked > MOST_COUNTED:
-            raise PydanticCustomError(
-                "tally", "leaves no room to count the targets asked for; leave it out", {"field": "tally"}
-            )
+            raise complaint("leaves no room to count the targets asked for; leave it out", "tally")
         return self
 
     @property
@@ -224,11 +220,10 @@ class StopTargets(_Command):
     @model_validator(mode="after")
     def _exactly_one_of_targets_and_all_targets(self) -> Self:
         if self.all_targets is False:
-            raise PydanticCustomError("all_targets", "should be true, or left out", {"field": "all_targets"})
+            raise complaint("should be true, or left out", "all_targets")
         if (self.targets is None) == (self.all_targets is None):
-            raise PydanticCustomError(
-                "exactly_one", "exactly one of targets and all_targets should be given", {"field": "targets"}
-            )
+            said = "exactly one of targets and all_targets should be given"
+            raise complaint(said, "targets", shows_value=False)
         return self
 
     def left(self, *, to_stop: tuple[str, ...], awaiting: tuple[str, ...], attempt: int, tally: Tally) -> StopTargets:
@@ -305,7 +300,7 @@ class InvalidCommand(Exception):
     """A message is no valid command: `errors` says which fields and why, `known` what could be read of it."""
 
     def __init__(self, errors: tuple[FieldError, ...], known: Known) -> None:
-        super().__init__("; ".join(f"{error.loc or 'message'}: {error.msg}" for error in errors))
+        super().__init__(joined(errors, whole="message"))
         self.errors = errors
         self.known = known
 
@@ -317,7 +312,7 @@ def read_command(payload: object, *, defaults: Defaults) -> Command:
     """
     if not isinstance(payload, dict):
         raise InvalidCommand(
-            (FieldError(loc="", msg="should be a JSON object"),),
+            (field_error("", "should be a JSON object", value=show(payload)),),
             unread(defaults.command_id, trace=defaults.trace),
         )
     filled: dict[str, Any] = {
@@ -349,13 +344,14 @@ def read_command(payload: object, *, defaults: Defaults) -> Command:
                 filled["awaiting"] = filled["targets"]
         case _:
             raise InvalidCommand(
-                (FieldError(loc="command", msg="should be stop_task or stop_targets"),),
+                (_wrong_command(payload),),
                 unread(_command_id(payload, defaults), trace=_trace(payload, defaults), tally=_tally(payload)),
             )
     try:
         command = model.model_validate(filled)
     except ValidationError as error:
-        raise InvalidCommand(_errors(error), _known(model, filled, error, defaults)) from None
+        errors = explain(error, model=model, kind=payload["command"], payload=filled)
+        raise InvalidCommand(errors, _known(model, filled, error, defaults)) from None
     if command.requested_at - defaults.requested_at > MOST_AHEAD:
         said, sent = to_rfc3339(command.requested_at), to_rfc3339(defaults.requested_at)
         msg = f"{said} is more than 5 minutes after the command was sent, {sent}"
@@ -372,7 +368,10 @@ _KNOWN: Final = tuple(each.name for each in fields(Known))
 
 
 def _known(model: type[Command], filled: Mapping[str, Any], error: ValidationError, defaults: Defaults) -> Known:
-    bad = {each["loc"][0] for each in error.errors(include_input=False, include_url=False) if each["loc"]}
+    found = error.errors(include_input=False, include_url=False)
+    bad = {each["loc"][0] for each in found if each["loc"]}
+    if any(each["type"] == "string_unicode" and not each["loc"] for each in found):
+        bad |= filled.keys()  # at such a name of a field pydantic stops, and has looked at none of the values
     good = {name: filled[name] for name in _KNOWN if name in model.model_fields and name in filled and name not in bad}
     if "requested_at" in good:
         good["requested_at"] = read_instant(good["requested_at"])
@@ -409,20 +408,8 @@ def is_command_id(value: object) -> TypeIs[str]:
 _COMMAND_ID: Final[TypeAdapter[str]] = TypeAdapter(CommandId)
 
 
-def _errors(error: ValidationError) -> tuple[FieldError, ...]:
-    found = error.errors(include_input=False, include_url=False)
-    told = [
-        FieldError(
-            loc=_printable(".".join(map(str, each["loc"])) or each.get("ctx", {}).get("field", ""), _MAX_LOC),
-            msg=_printable(each["msg"], _MAX_MSG),
-        )
-        for each in found[:_MAX_ERRORS]
-    ]
-    if len(found) > _MAX_ERRORS:
-        told.append(FieldError(loc="", msg=f"and {len(found) - _MAX_ERRORS} more errors"))
-    return tuple(told)
-
-
-def _printable(text: str, length: int) -> str:
-    # A field's name is the sender's: a lone surrogate in it could not be written as UTF-8.
-    return text[:length].encode(errors="replace").decode()
+def _wrong_command(payload: Mapping[str, Any]) -> FieldError:
+    kinds = "stop_task or stop_targets"
+    if "command" not in payload:
+        return field_error("command", f"is missing; should be {kinds}")
+    return field_error("command", f"should be {kinds}", value=show(payload["command"]))

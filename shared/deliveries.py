@@ -146,7 +146,7 @@ class Deliveries:
         named: dict[str, Named] = {}
         for queued in messages:
             message = queued
-            payload: object = None
+            payload: object = queued.body  # until it is read
             try:
                 opened = open_envelope(queued)
                 named[queued.message_id] = Named(opened.command_id, opened.trace, opened.left_out)
@@ -165,7 +165,7 @@ class Deliveries:
                 else:
                     parcels.append(self._parcel(message, expire(command, now=now)))
             except InvalidCommand as invalid:
-                self._telemetry.hide_rejected(payload)
+                self._telemetry.hide_rejected(payload, invalid.errors)
                 rejection = reject(invalid.known, invalid.errors, body=message.body, now=now)
                 trace = trace_of(rejection)
                 named[queued.message_id] = Named(rejection.command_id, trace, opened.left_out)
@@ -207,7 +207,7 @@ class Deliveries:
             case Undone(outcomes, left, failure_reason):
                 return self._to_dead_letters(message, outcomes, left.to_message(), failure_reason)
             case LeftOpen(outcomes):
-                return Parcel(message.message_id, outcomes, send=None, withheld="not the command's fault")
+                return Parcel(message.message_id, outcomes, send=None, withheld="not an error of the command")
         assert_never(settlement)
 
     def _to_dead_letters(
@@ -258,4 +258,4 @@ class Deliveries:
         return Parcel(message.message_id, (), send=None, withheld="unexpected error")
 
 
-_TOO_LARGE: Final = "what is to be sent does not fit into a message"
+_TOO_LARGE: Final = "what is left does not fit into an SQS message"

@@ -6,11 +6,14 @@ What is read here is only JSON; whether it is a command is for `shared.commands`
 from __future__ import annotations
 
 import json
+import sys
+from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from shared.commands import InvalidCommand, is_command_id, read_instant, unread
 from shared.errors import DeploymentFault
+from shared.field_errors import field_error, show
 from shared.outcomes import FieldError
 from shared.traces import NO_TRACE, Trace, valid_part
 
@@ -114,7 +117,7 @@ class Opened(NamedTuple):
             try:
                 sent_at = min(sent_at, read_instant(envelope[time]))
             except ValueError as error:
-                content = FieldError(loc=time, msg=str(error))
+                content = field_error(time, str(error), value=show(envelope[time]))
         own_id = envelope.get(command_id)
         return self._replace(
             content=content,
@@ -149,20 +152,39 @@ def _parse(text: str) -> object:
     try:
         parsed: object = json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
     except RecursionError:
-        reason = "should not be nested that deep"
-    except ValueError as error:
-        reason = f"should be JSON: {error}"
-    else:
-        return parsed
-    return FieldError(loc="", msg=reason[:512])
+        return field_error("", "should not be nested that deep")
+    except _NotAllowed as refused:
+        return refused.error
+    except json.JSONDecodeError as wrong:
+        there = text[wrong.pos : wrong.pos + _EXCERPT]
+        said = wrong.msg.partition(" (")[0].rstrip(": ").removesuffix(" at")  # without what Python would do about it
+        reason = f"should be JSON: {said[:1].lower()}{said[1:]} at line {wrong.lineno}, column {wrong.colno}"
+        return field_error("", reason, value=show(there) if there else "")
+    except ValueError:
+        return field_error("", f"should be JSON with numbers of at most {sys.get_int_max_str_digits()} digits")
+    return parsed
+
+
+class _NotAllowed(ValueError):
+    """What the parser would take, and we do not."""
+
+    def __init__(self, error: FieldError) -> None:
+        super().__init__(error.msg)
+        self.error = error
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     parsed = dict(pairs)
     if len(parsed) != len(pairs):
-        raise ValueError("a key stands there twice")
+        ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
+        reason, value = "duplicate key", show(key)
+        raise _NotAllowed(FieldError(loc="", msg=f"{reason} {value}", value=value, reason=reason))
     return parsed
 
 
 def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
+    raise _NotAllowed(field_error("", "is not allowed in JSON", value=name))
+
+
+_EXCERPT: Final = 20
+"""Characters that are shown of what is no JSON."""

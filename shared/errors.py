@@ -1,13 +1,13 @@
-"""What is raised rather than told: somebody upstream tries again, or somebody mends what is wrong.
+"""Errors that leave an invocation: the caller tries again, or somebody fixes what is wrong.
 
 Step Functions, and people, match these by their names, so the names are part of the contract.
 """
 
 
 class DeploymentFault(Exception):
-    """No message's fault: credentials, hosts or settings are wrong. The text says what to mend.
+    """No message's fault: credentials, hosts or settings are wrong. The text says how to fix it.
 
-    Whoever sees it gives the delivery back to SQS untouched; it never rejects or dead-letters a message.
+    The delivery goes back to SQS untouched: no message is rejected or dead-lettered for it.
     """
 
 
@@ -16,7 +16,7 @@ class ForeignAnswer(DeploymentFault):
 
 
 class HuaweiUnavailable(Exception):
-    """Huawei Cloud answered with passing faults only, until the tries or the time were used up.
+    """Huawei Cloud answered with transient errors only, until the tries or the time were used up.
 
     Try again with the same input. Of a command nothing was done; a sweep may have sent the commands for some of the
     tasks, and its report says so.
@@ -28,8 +28,8 @@ class PublishingFailed(Exception):
 
 
 class CommandRejected(Exception):
-    """What was called is no valid command, or a guard forbids it; trying again is of no use."""
+    """An invalid command, or one that a guard forbids. Never to be retried."""
 
 
 class SweepRejected(Exception):
-    """What was called is no sweep, or asks for what a sweep may not do; trying again is of no use."""
+    """An invalid sweep, or one that asks for what it may not do. Never to be retried."""

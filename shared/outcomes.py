@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic.json_schema import SkipJsonSchema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,6 +127,10 @@ class FieldError(BaseModel):
 
     loc: str
     msg: str
+    # The two parts of `msg`, which are not published: the log holds a value only where it can be no target. Without a
+    # `reason`, any part of `msg` may be one.
+    value: SkipJsonSchema[str] = Field("", exclude=True)
+    reason: SkipJsonSchema[str | None] = Field(None, exclude=True)
 
 
 class Outcome(BaseModel):

@@ -1,7 +1,7 @@
 """Settings out of the environment: each function demands exactly its own variables.
 
-An empty variable counts as absent, since templates cannot always leave one out. Errors name the variable and never
-show a value.
+An empty variable counts as absent, since templates cannot always leave one out. Errors name the variable and show its
+value, but no secret and no login.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pydantic import (
 
 from shared.commands import Defaults, InstanceId, InvalidCommand, ProjectId, StopTargets, known_of
 from shared.errors import DeploymentFault
+from shared.field_errors import explain, joined
 from shared.outcomes import FieldError
 
 if TYPE_CHECKING:
@@ -262,14 +263,36 @@ def _forbidden(command: Command, loc: str, msg: str) -> InvalidCommand:
     return InvalidCommand((FieldError(loc=loc, msg=msg),), known_of(command))
 
 
+_ALLOWED: Final = {
+    "HUAWEICLOUD_REGION": "regions such as cn-north-4",
+    "HUAWEICLOUD_OIDC_PROVIDER_URN": "URNs such as iam::<domain id>:oidcProvider:<name>",
+    "HUAWEICLOUD_OIDC_AGENCY_URN": "URNs such as iam::<domain id>:agency:<name>",
+}
+"""What the pattern of a variable allows, where the pattern says it to no reader."""
+
+_HIDDEN: Final = "***"
+
+
 def read_settings[S: BaseModel](model: type[S], environment: Mapping[str, str]) -> S:
-    """Read a function's settings; raises `DeploymentFault` that names every variable to mend."""
+    """Read a function's settings; raises `DeploymentFault` that names each wrong variable, its value and why."""
     given = {name: value for name, value in environment.items() if value != ""}
+    secrets = {each.alias for each in model.model_fields.values() if "SecretStr" in str(each.annotation)}
+
+    def shown(name: str, value: str) -> str:
+        return _HIDDEN if name in secrets else _without_login(name, value)
+
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" if each["loc"] else each["msg"]
-            for each in error.errors(include_input=False, include_url=False)
-        )
-        raise DeploymentFault(f"the settings are not right: {wrong}") from None
+        errors = explain(error, model=model, kind="the settings", payload=given, allowed=_ALLOWED, shown=shown)
+        raise DeploymentFault(f"the settings are not right: {joined(errors, whole='credentials')}") from None
+
+
+def _without_login(name: str, value: str) -> str:
+    """Return a value without what may be a login: what is before an `@`, or behind a colon and no port, or a query."""
+    login, at, rest = value.rpartition("@")
+    if not (at or "://" in value or name.endswith("_ENDPOINT")):
+        return value
+    rest = re.sub(r"[?#].*", f"?{_HIDDEN}", rest, flags=re.DOTALL)
+    rest = re.sub(r":(?!//|[0-9]{1,5}(?:/|$))[^:]*", f":{_HIDDEN}", rest)
+    return f"{_HIDDEN}@{rest}" if login else rest

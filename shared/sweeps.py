@@ -23,10 +23,10 @@ from pydantic import (
     StringConstraints,
     ValidationError,
 )
-from pydantic_core import PydanticCustomError
 
 from shared.commands import Given, InstanceId, ProjectId
 from shared.errors import SweepRejected
+from shared.field_errors import complaint, explain, joined, show
 from shared.outcomes import Instant, to_rfc3339
 
 if TYPE_CHECKING:
@@ -67,11 +67,11 @@ _LONGEST: Final = timedelta(days=3650)
 def _read_duration(value: Any) -> timedelta:
     parts = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if parts is None:
-        raise PydanticCustomError("duration", "should be an ISO 8601 duration of weeks, days or times, e.g. PT2H")
+        raise complaint("should be an ISO 8601 duration of weeks, days or times, e.g. PT2H")
     duration = timedelta(**{unit: int(count) for unit, count in parts.groupdict(default="0").items()})
     # Less than a minute would be no age at all beside clocks that differ by seconds.
     if not _SHORTEST <= duration <= _LONGEST:
-        raise PydanticCustomError("duration", "should be from PT1M to P3650D")
+        raise complaint("should be from PT1M to P3650D")
     return duration
 
 
@@ -90,7 +90,7 @@ _WITHOUT_OUTER_BLANKS: Final = rf"^(?!{_BLANK})(?![\s\S]*{_BLANK}$)"
 def _read_glob(value: str) -> str:
     if not re.search(_WITHOUT_OUTER_BLANKS, value):
         # A blank too many, as in `release-* ,nightly-*`, would protect nothing.
-        raise PydanticCustomError("glob", "should not begin or end with a blank: {glob}", {"glob": json.dumps(value)})
+        raise complaint("should not begin or end with a blank")
     return value
 
 
@@ -154,19 +154,20 @@ def read_sweep(payload: object, *, project_id: str, instance_id: str | None) -> 
             filled.setdefault("project_id", project_id)
             if instance_id is not None:
                 filled.setdefault("instance_id", instance_id)
+        case _ if "sweep" in payload:
+            raise SweepRejected(f"sweep: {show(payload['sweep'])} should be check_tasks or batch_tasks")
         case _:
-            raise SweepRejected("sweep: should be check_tasks or batch_tasks")
+            raise SweepRejected("sweep: is missing; should be check_tasks or batch_tasks")
     try:
         sweep = model.model_validate(filled)
     except ValidationError as error:
-        told = (
-            f"{'.'.join(map(str, each['loc']))[:128]}: {each['msg']}"
-            for each in error.errors(include_input=False, include_url=False)[:20]
-        )
-        raise SweepRejected("; ".join(told)) from None
+        errors = explain(error, model=model, kind=payload["sweep"], payload=filled)
+        raise SweepRejected(joined(errors, whole="sweep")) from None
     if isinstance(sweep, SweepCheckTasks) and sweep.project_id == project_id:
         # The two kinds of id look alike, and the list of a project that does not exist may be an empty one.
-        raise SweepRejected("project_id: is the IAM project's; CodeArts Check wants the id of the CodeArts project")
+        raise SweepRejected(
+            f"project_id: {show(project_id)} is the IAM project; CodeArts Check needs the id of the CodeArts project"
+        )
     return sweep
 
 

@@ -10,6 +10,7 @@ package imports its metrics together with its Logger, so they cost no import of 
 
 from __future__ import annotations
 
+import json
 import re
 import traceback
 from collections import Counter
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from shared.commands import ALL_TARGETS
 from shared.errors import CommandRejected, DeploymentFault
 from shared.observability import WRONG, EphemeralMetrics, Logger, MetricUnit
-from shared.outcomes import Result, Status, shorten
+from shared.outcomes import Result, Status, Tally, shorten
 from shared.traces import NO_TRACE, Trace, trace_of
 
 if TYPE_CHECKING:
@@ -48,8 +49,23 @@ LONGEST_VALUE: Final = 128
 HIDDEN: Final = "***"
 """What stands in a line for a target."""
 
-_FIELD: Final = re.compile(r"[A-Za-z_]{0,40}|tally\.[a-z_]{1,20}|(targets|awaiting)\.\d+", re.ASCII)
-"""The names of fields that a line may hold. A sender may have made up another one, which may be a target."""
+_FIELD: Final = re.compile(r"[a-z_]{0,40}|Timestamp|tally\.[a-z_]{1,20}|(targets|awaiting)\[\d+\]", re.ASCII)
+"""The places that a line may hold. A sender may have made up another name, which may be a target."""
+
+_SHOWN: Final = frozenset({
+    "all_targets", "attempt", "command", "command_id", "confirm", "dry_run", "expires_at", "instance_id", "project_id",
+    "requested_at", "task_id",
+})  # fmt: skip
+"""The fields whose wrong value a line may hold. All others may hold targets: `targets` and `awaiting`, and what is
+misspelt."""
+
+_PLAIN: Final = re.compile(r'"[ !#-\[\]-~]*"|[0-9.eE+-]+|true|false|null')
+"""A value as JSON that is no list or object, neither cut nor escaped: a target in it would be found and taken out."""
+
+_WORD: Final = re.compile(r"[A-Za-z0-9_.:-]+")
+
+# A text of others may quote a text with its escapes, and the letter in front of a target is then no part of it.
+_BEGIN: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\x[0-9a-f]{2})|(?<=\\u[0-9a-f]{4}))"
 
 type Function = Literal["stop_task", "stop_targets", "sweep_stale_tasks", "stop_in_workflow"]
 
@@ -165,11 +181,18 @@ class Telemetry:
         self._hidden += [tuple(each) for each in listed]
         self._cleaned = {}
 
-    def hide_rejected(self, payload: object) -> None:
-        """Keep the targets of what is no valid command out of all that the invocation logs."""
-        match payload:
-            case {"targets": list(targets)}:
-                self.hide((), listed=[[each for each in targets if isinstance(each, str) and each]])
+    def hide_rejected(self, payload: object, errors: Iterable[FieldError]) -> None:
+        """Keep all that may be a target of an invalid command out of all that the invocation logs.
+
+        A target that is no valid id may be quoted with escapes or cut, so its words are taken out as well. `errors`
+        show it cut.
+        """
+        shown = [text for each in errors if not _is_shown(each) for text in (each.loc, each.value.strip('"'))]
+        names = payload if isinstance(payload, dict) else ()
+        texts = {each for each in (*shown, *names) if not _FIELD.fullmatch(each)} | {*_texts([*_suspects(payload)])}
+        words = {word for text in texts for word in _WORD.findall(text)}
+        words |= {form for text in texts if not text.isascii() for form in (text, json.dumps(text)[1:-1])}
+        self.hide((), listed=[{word for word in words if any(map(str.isalnum, word))}])
 
     def outcomes_published(self, outcomes: Iterable[Outcome]) -> None:
         """Tell what became of commands."""
@@ -314,7 +337,7 @@ class Telemetry:
             quoted = {each for each in chain.from_iterable(self._hidden) if each in text} - {ALL_TARGETS}
             clean = text
             for target in sorted(quoted, key=len, reverse=True):  # one may be a part of another
-                clean = re.sub(rf"(?<![A-Za-z0-9]){re.escape(target)}(?![A-Za-z0-9])", HIDDEN, clean)
+                clean = re.sub(rf"{_BEGIN}{re.escape(target)}(?![A-Za-z0-9])", HIDDEN, clean)
             self._cleaned[text] = clean
         return self._cleaned[text]
 
@@ -325,6 +348,8 @@ class Telemetry:
         `DeploymentFault` has the name that callers know.
         """
         text = self._clean(str(error)) if _is_ours(error) else ""
+        if isinstance(error, CommandRejected):  # made of what `said_of` returns
+            text = str(error)
         if isinstance(error, DeploymentFault) and type(error) is not DeploymentFault:
             return DeploymentFault(text)
         error.args = (text,) if text else ()
@@ -337,7 +362,10 @@ class Telemetry:
     def said_of(self, error: FieldError) -> dict[str, str]:
         """Return what is wrong with a message, without a target, not even as the name of a field."""
         loc = self._clean(error.loc) if _FIELD.fullmatch(error.loc) else HIDDEN
-        return {"loc": loc, "msg": self._clean(error.msg)}
+        if error.reason is None:
+            return {"loc": loc, "msg": self._clean(error.msg)}
+        value = self._clean(error.value) if _is_shown(error) else ""
+        return {"loc": loc, "msg": f"{value} {error.reason}".lstrip()}
 
     def _write_metrics(self, function: Function, request_id: str) -> None:
         """Write what was counted, and count anew.
@@ -362,6 +390,36 @@ class Telemetry:
         finally:
             # A flush does not when an operator has switched metrics off, nor when nothing can be written.
             metrics.clear_metrics()
+
+
+def _is_shown(error: FieldError) -> bool:
+    """Whether a line may hold the value: no target in it is beyond recognition."""
+    return error.loc in _SHOWN and bool(_PLAIN.fullmatch(error.value))
+
+
+def _suspects(payload: object) -> Iterator[object]:
+    """Yield the values in an invalid command that may hold targets, wherever they were written by mistake."""
+    if not isinstance(payload, dict):
+        yield payload
+        return
+    for name, value in payload.items():
+        if name == "tally" and isinstance(value, dict):
+            yield [*value.values(), *(value.keys() - Tally.model_fields.keys())]
+        elif name not in _SHOWN or isinstance(value, (list, dict)):
+            yield value
+
+
+def _texts(payload: object) -> Iterator[str]:
+    """Yield every text in parsed JSON, the names of fields too."""
+    parts = [payload]
+    while parts:
+        match parts.pop():
+            case str(text):
+                yield text
+            case list(items):
+                parts += items
+            case dict(items):
+                parts += [*items, *items.values()]
 
 
 def _about(command: Command | SweepCommand) -> dict[str, str]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from shared.commands import InvalidCommand, StopTask, known_of, read_command
 from shared.errors import CommandRejected, HuaweiUnavailable, PublishingFailed
 from shared.execution import DOUBT, execute
+from shared.field_errors import joined
 from shared.findings import Finding, Verdict
 from shared.outcomes import RESULTS_PER_EVENT, FieldError, Result, shorten
 from shared.planning import plan, task_of
@@ -137,13 +138,12 @@ class Workflow:
             self._settings.guard(command)
             _guard_size(command)
         except InvalidCommand as invalid:
-            self._telemetry.hide_rejected(event)
+            self._telemetry.hide_rejected(event, invalid.errors)
             rejection = reject(invalid.known, invalid.errors, body=json.dumps(event, sort_keys=True), now=now)
             with self._telling(rejection):
                 self._publish((rejection,), deadline)
-                said = map(self._telemetry.said_of, invalid.errors)
-                words = "; ".join(f"{each['loc'] or 'message'}: {each['msg']}" for each in said)
-                raise CommandRejected(shorten(words, LONGEST_REASON)) from None
+                said = [FieldError(**self._telemetry.said_of(each)) for each in invalid.errors]
+                raise CommandRejected(shorten(joined(said, whole="message"), LONGEST_REASON)) from None
         with self._telling(command):
             return self._carry_out(command, deadline)
 

@@ -23,6 +23,7 @@ LAYER_OF: Final = {
     "shared.commands": "core",
     "shared.deadline": "core",  # the clock that it reads is handed to it
     "shared.errors": "core",
+    "shared.field_errors": "core",
     "shared.findings": "core",
     "shared.huawei.faults": "core",
     "shared.outcomes": "core",
@@ -75,7 +76,13 @@ LAYER_OF: Final = {
     "functions.sweep_stale_tasks": "functions",
 }
 
-VOCABULARY: Final = {"shared.commands", "shared.errors", "shared.outcomes", "shared.traces"}
+VOCABULARY: Final = {
+    "shared.commands",
+    "shared.errors",
+    "shared.field_errors",
+    "shared.outcomes",
+    "shared.traces",
+}
 """What is asked, what is answered and what goes wrong: readable without anything else of ours."""
 
 NOT_DEPLOYED: Final = {

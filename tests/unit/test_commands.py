@@ -130,24 +130,24 @@ def test_an_instant_is_rfc_3339_with_its_zone(text: str, instant: datetime) -> N
 
 # --- what is refused
 
-CHECK_ID = r"String should match pattern '^[A-Za-z0-9_-]{1,32}$'"
-BATCH_ID = r"String should match pattern '^[a-f0-9]{1,24}$'"
-COMMAND_ID = r"String should match pattern '^[A-Za-z0-9._:-]{1,64}$'"
-DEVICE_ID = r"String should match pattern '^[A-Za-z0-9_.:-]{1,256}$'"
-PROJECT_ID = r"String should match pattern '^[A-Za-z0-9_-]{1,64}$'"
-INSTANCE_ID = r"String should match pattern '^[!-~]{1,36}$'"
-STRING = "Input should be a valid string"
-BOOLEAN = "Input should be a valid boolean"
-TUPLE = "Input should be a valid tuple"
-INTEGER = "Input should be a valid integer"
-NULL = "null is not a value here; leave the field out"
+CHECK_ID = "is not allowed: allowed are 1 to 32 of A-Z a-z 0-9 _ -"
+BATCH_ID = "is not allowed: allowed are 1 to 24 of a-f 0-9"
+COMMAND_ID = "is not allowed: allowed are 1 to 64 of A-Z a-z 0-9 . _ : -"
+DEVICE_ID = "is not allowed: allowed are 1 to 256 of A-Z a-z 0-9 _ . : -"
+PROJECT_ID = "is not allowed: allowed are 1 to 64 of A-Z a-z 0-9 _ -"
+INSTANCE_ID = "is not allowed: allowed are 1 to 36 visible ASCII characters"
+STRING = "should be a string"
+BOOLEAN = "should be true or false"
+LIST = "should be a list"
+INTEGER = "should be a whole number"
+NULL = "is not allowed here; leave the field out"
 TIME = "should be an RFC 3339 time with its zone, e.g. 2026-11-23T08:49:05Z"
 NO_TIME = "should be a time that exists"
 NO_YEAR = "should lie in a year from 1970 to 8999"
 ONE_OF = "exactly one of targets and all_targets should be given"
 KIND = "should be stop_task or stop_targets"
-UNKNOWN = "Extra inputs are not permitted"
-SURROGATE = "Input should be a valid string, unable to parse raw data as a unicode string"
+NO_FIELD = "is no field of stop_task"
+SURROGATE = "should be Unicode, without half of a surrogate pair"
 CONFIRM = {**TARGETS, "confirm": True}
 NO_BOOLEANS: list[object] = [None, 1, 0, "true", "", []]
 
@@ -159,20 +159,20 @@ BAD: list[tuple[object, str, str]] = [
     (1, "", "should be a JSON object"),
     (True, "", "should be a JSON object"),
     # command
-    ({}, "command", KIND),
+    ({}, "command", f"is missing; {KIND}"),
     ({**TASK, "command": None}, "command", KIND),
     ({**TASK, "command": "stop"}, "command", KIND),
     ({**TASK, "command": "STOP_TASK"}, "command", KIND),
     ({**TASK, "command": ["stop_task"]}, "command", KIND),
     ({**TASK, "command": {"stop_task": 1}}, "command", KIND),
     # Nothing unknown, and nothing of the other kind.
-    ({**TASK, "target": "d1"}, "target", UNKNOWN),
-    ({**TASK, "targets": ["d1"]}, "targets", UNKNOWN),
-    ({**TASK, "project_id": "p"}, "project_id", UNKNOWN),
-    ({**TASK, "Task_id": "2b31"}, "Task_id", UNKNOWN),
-    ({**TASK, "": 1}, "", UNKNOWN),
-    ({**TASK, "\ud800": 1}, "", SURROGATE),
-    ({**TASK, "x" * 9_000: 1}, "x" * 128, UNKNOWN),
+    ({**TASK, "target": "d1"}, "target", NO_FIELD),
+    ({**TASK, "targets": ["d1"]}, "targets", NO_FIELD),
+    ({**TASK, "project_id": "p"}, "project_id", NO_FIELD),
+    ({**TASK, "Task_id": "2b31"}, "Task_id", f"{NO_FIELD}; did you mean task_id?"),
+    ({**TASK, "": 1}, "", NO_FIELD),
+    ({**TASK, "\ud800": 1}, r"\ud800", NO_FIELD),
+    ({**TASK, "x" * 9_000: 1}, "x" * 127 + "…", NO_FIELD),
     # command_id
     ({**TASK, "command_id": ""}, "command_id", COMMAND_ID),
     ({**TASK, "command_id": "c" * 65}, "command_id", COMMAND_ID),
@@ -181,7 +181,7 @@ BAD: list[tuple[object, str, str]] = [
     ({**TASK, "command_id": None}, "command_id", STRING),
     ({**TASK, "command_id": 1}, "command_id", STRING),
     # task_id
-    ({"command": "stop_task"}, "task_id", "Field required"),
+    ({"command": "stop_task"}, "task_id", "is missing"),
     ({**TASK, "task_id": None}, "task_id", STRING),
     ({**TASK, "task_id": 12}, "task_id", STRING),
     ({**TASK, "task_id": ["2b31"]}, "task_id", STRING),
@@ -203,8 +203,8 @@ BAD: list[tuple[object, str, str]] = [
     ({**TARGETS, "all_targets": True}, "targets", ONE_OF),
     ({**TARGETS, "targets": None}, "targets", NULL),
     ({**ALL, "targets": None}, "targets", NULL),
-    ({**TARGETS, "targets": []}, "targets", "Tuple should have at least 1 item after validation, not 0"),
-    ({**ALL, "targets": []}, "targets", "Tuple should have at least 1 item after validation, not 0"),
+    ({**TARGETS, "targets": []}, "targets", "should have 1 or more items"),
+    ({**ALL, "targets": []}, "targets", "should have 1 or more items"),
     ({**ALL, "all_targets": False}, "all_targets", "should be true, or left out"),
     ({**TARGETS, "all_targets": False}, "all_targets", "should be true, or left out"),
     ({**ALL, "all_targets": None}, "all_targets", NULL),
@@ -212,21 +212,21 @@ BAD: list[tuple[object, str, str]] = [
     ({**ALL, "all_targets": 1}, "all_targets", BOOLEAN),
     ({**ALL, "all_targets": "true"}, "all_targets", BOOLEAN),
     # targets
-    ({**TARGETS, "targets": "d1"}, "targets", TUPLE),
-    ({**TARGETS, "targets": {"d1": True}}, "targets", TUPLE),
-    ({**TARGETS, "targets": ["d1", 2]}, "targets.1", STRING),
-    ({**TARGETS, "targets": ["d1", None]}, "targets.1", STRING),
-    ({**TARGETS, "targets": [["d1"]]}, "targets.0", STRING),
-    ({**TARGETS, "targets": [""]}, "targets.0", DEVICE_ID),
-    ({**TARGETS, "targets": ["*"]}, "targets.0", DEVICE_ID),
-    ({**TARGETS, "targets": ["d1\n"]}, "targets.0", DEVICE_ID),
-    ({**TARGETS, "targets": ["d/1"]}, "targets.0", DEVICE_ID),
-    ({**TARGETS, "targets": ["d" * 257]}, "targets.0", DEVICE_ID),
-    ({**TARGETS, "targets": ["\udfff"]}, "targets.0", SURROGATE),
+    ({**TARGETS, "targets": "d1"}, "targets", LIST),
+    ({**TARGETS, "targets": {"d1": True}}, "targets", LIST),
+    ({**TARGETS, "targets": ["d1", 2]}, "targets[1]", STRING),
+    ({**TARGETS, "targets": ["d1", None]}, "targets[1]", STRING),
+    ({**TARGETS, "targets": [["d1"]]}, "targets[0]", STRING),
+    ({**TARGETS, "targets": [""]}, "targets[0]", DEVICE_ID),
+    ({**TARGETS, "targets": ["*"]}, "targets[0]", DEVICE_ID),
+    ({**TARGETS, "targets": ["d1\n"]}, "targets[0]", DEVICE_ID),
+    ({**TARGETS, "targets": ["d/1"]}, "targets[0]", DEVICE_ID),
+    ({**TARGETS, "targets": ["d" * 257]}, "targets[0]", DEVICE_ID),
+    ({**TARGETS, "targets": ["\udfff"]}, "targets[0]", SURROGATE),
     (
         {**TARGETS, "targets": ["d"] * 100_001},
         "targets",
-        "Tuple should have at most 100000 items after validation, not 100001",
+        "has 100001 items, at most 100000 are allowed",
     ),
     # project_id, instance_id
     ({**TARGETS, "project_id": None}, "project_id", STRING),
@@ -273,11 +273,11 @@ BAD: list[tuple[object, str, str]] = [
     ({**TASK, "requested_at": "9999-12-31T23:59:59Z"}, "requested_at", NO_YEAR),
     # requested_by, reason
     ({**TASK, "requested_by": None}, "requested_by", NULL),
-    ({**TASK, "requested_by": "a" * 129}, "requested_by", "String should have at most 128 characters"),
+    ({**TASK, "requested_by": "a" * 129}, "requested_by", "should have at most 128 characters"),
     ({**TASK, "requested_by": "\ud800"}, "requested_by", SURROGATE),
     ({**TASK, "requested_by": {"name": "ci"}}, "requested_by", STRING),
     ({**TASK, "reason": None}, "reason", NULL),
-    ({**TASK, "reason": "a" * 513}, "reason", "String should have at most 512 characters"),
+    ({**TASK, "reason": "a" * 513}, "reason", "should have at most 512 characters"),
     ({**TASK, "reason": "\udc00"}, "reason", SURROGATE),
     # dry_run, confirm
     *(({**TASK, "dry_run": value}, "dry_run", BOOLEAN) for value in NO_BOOLEANS),
@@ -287,18 +287,18 @@ BAD: list[tuple[object, str, str]] = [
     ({**TASK, "attempt": True}, "attempt", INTEGER),
     ({**TASK, "attempt": 1.0}, "attempt", INTEGER),
     ({**TASK, "attempt": "2"}, "attempt", INTEGER),
-    ({**TASK, "attempt": 0}, "attempt", "Input should be greater than or equal to 1"),
-    ({**TASK, "attempt": 10**4000}, "attempt", "Input should be less than or equal to 1000000"),
-    ({**TASK, "tally": None}, "tally", "Input should be a valid dictionary or instance of Tally"),
-    ({**TASK, "tally": {"stopped": -1}}, "tally.stopped", "Input should be greater than or equal to 0"),
+    ({**TASK, "attempt": 0}, "attempt", "should be at least 1"),
+    ({**TASK, "attempt": 10**4000}, "attempt", "should be at most 1000000"),
+    ({**TASK, "tally": None}, "tally", "should be an object"),
+    ({**TASK, "tally": {"stopped": -1}}, "tally.stopped", "should be at least 0"),
     ({**TASK, "tally": {"stopped": None}}, "tally.stopped", INTEGER),
-    ({**TASK, "tally": {"killed": 1}}, "tally.killed", UNKNOWN),
-    ({**TARGETS, "awaiting": ["d1"]}, "awaiting", "has no meaning without confirm"),
+    ({**TASK, "tally": {"killed": 1}}, "tally.killed", "is no field of tally"),
+    ({**TARGETS, "awaiting": ["d1"]}, "awaiting", "is allowed only with confirm"),
     ({**CONFIRM, "awaiting": ["d9"]}, "awaiting", "should name only targets of the command"),
     ({**CONFIRM, "awaiting": ["d1", "*"]}, "awaiting", "should name only targets of the command"),
-    ({**CONFIRM, "awaiting": None}, "awaiting", TUPLE),
-    ({**CONFIRM, "awaiting": "d1"}, "awaiting", TUPLE),
-    ({**CONFIRM, "awaiting": [1]}, "awaiting.0", STRING),
+    ({**CONFIRM, "awaiting": None}, "awaiting", LIST),
+    ({**CONFIRM, "awaiting": "d1"}, "awaiting", LIST),
+    ({**CONFIRM, "awaiting": [1]}, "awaiting[0]", STRING),
     ({**ALL, "confirm": True, "awaiting": ["d1"]}, "awaiting", "should name only targets of the command"),
     ({**TASK, "confirm": True, "awaiting": ["another"]}, "awaiting", "should name only targets of the command"),
 ]
@@ -310,11 +310,9 @@ def label(value: object) -> str:
 
 @pytest.mark.parametrize(("payload", "loc", "msg"), BAD, ids=label)
 def test_a_bad_message_is_refused_with_the_field_and_the_reason(payload: object, loc: str, msg: str) -> None:
-    first, *others = refusal(payload).errors
-    assert first.loc == loc
-    assert first.msg.startswith(msg)
-    # Of a list whose first item is bad, pydantic says besides that it is empty.
-    assert {other.loc for other in others} <= {"targets"}
+    (error,) = refusal(payload).errors
+    assert (error.loc, error.reason) == (loc, msg)
+    assert error.msg == f"{error.value} {msg}".lstrip()
 
 
 @pytest.mark.parametrize("field", sorted(StopTargets.model_fields))

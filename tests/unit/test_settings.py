@@ -1,17 +1,19 @@
-"""Settings: every variable missing, empty and wrong; what an error names and never shows."""
+"""Settings: every variable missing, empty and wrong; what an error names and shows, and what it never shows."""
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import pytest
 from huaweicloudsdkcodeartscheck.v2.region.codeartscheck_region import CodeArtsCheckRegion
 from huaweicloudsdkcore.auth.endpoint import get_sts_endpoint_by_id
 from huaweicloudsdkiotda.v5.region.iotda_region import IoTDARegion
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from shared.errors import DeploymentFault
+from shared.field_errors import show
 from shared.http import Http
 from shared.huawei.credentials import FixedCredentials, SecretCredentials
 from shared.huawei.keyless import KeylessCredentials
@@ -31,6 +33,9 @@ KEYLESS = {PROVIDER: "iam::d78cbac186:oidcProvider:aws", AGENCY: "iam::d78cbac18
 LAMBDA = "AWS_LAMBDA_FUNCTION_NAME"
 SWITCH = "HUAWEICLOUD_KEYS_IN_ENVIRONMENT"
 UNSHOWN = "never-shown"
+REGION = "is not allowed: allowed are regions such as cn-north-4"
+PROJECT_ID = "is not allowed: allowed are 1 to 64 of A-Z a-z 0-9 _ -"
+INSTANCE_ID = "is not allowed: allowed are 1 to 36 visible ASCII characters"
 
 
 def settings(
@@ -90,45 +95,73 @@ def test_a_region_s_own_address_is_the_official_client_s_for_iotda(region: str) 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", REQUIRED)
 def test_a_required_variable_that_is_missing_or_empty_is_named(kind: type[QueueFunctionSettings], name: str) -> None:
-    with pytest.raises(DeploymentFault, match=f"^the settings are not right: {name}: Field required$"):
+    with pytest.raises(DeploymentFault, match=f"^the settings are not right: {name}: is missing$"):
         settings(kind=kind, without=(name,))
-    with pytest.raises(DeploymentFault, match=f"^the settings are not right: {name}: Field required$"):
+    with pytest.raises(DeploymentFault, match=f"^the settings are not right: {name}: is missing$"):
         settings({name: ""}, kind=kind)
 
 
 def test_all_that_is_missing_is_named_at_once() -> None:
     with pytest.raises(DeploymentFault) as fault:
         read_settings(StopTargetsSettings, {})
-    assert [name for name in REQUIRED if f"{name}: Field required" not in str(fault.value)] == []
+    assert [name for name in REQUIRED if f"{name}: is missing" not in str(fault.value)] == []
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "reason"),
     [
-        ("HUAWEICLOUD_REGION", UNSHOWN),
-        ("HUAWEICLOUD_REGION", "cn-north-4/never-shown"),
-        ("HUAWEICLOUD_REGION", "cn-north-4\n"),
-        ("HUAWEICLOUD_REGION", "cn-north-٤"),
-        ("HUAWEICLOUD_SDK_PROJECT_ID", "never shown"),
-        ("HUAWEICLOUD_SDK_PROJECT_ID", "p/../q"),
-        ("HUAWEICLOUD_SDK_PROJECT_ID", "p" * 65),
-        ("IOTDA_INSTANCE_ID", "never shown"),
-        ("IOTDA_INSTANCE_ID", "i" * 37),
+        ("HUAWEICLOUD_REGION", "frankfurt", REGION),
+        ("HUAWEICLOUD_REGION", "cn-north-4/x", REGION),
+        ("HUAWEICLOUD_REGION", "cn-north-4\n", REGION),
+        ("HUAWEICLOUD_REGION", "cn-north-٤", REGION),
+        ("HUAWEICLOUD_SDK_PROJECT_ID", "a project", PROJECT_ID),
+        ("HUAWEICLOUD_SDK_PROJECT_ID", "p/../q", PROJECT_ID),
+        ("HUAWEICLOUD_SDK_PROJECT_ID", "p" * 65, PROJECT_ID),
+        ("IOTDA_INSTANCE_ID", "an instance", INSTANCE_ID),
+        ("IOTDA_INSTANCE_ID", "i" * 37, INSTANCE_ID),
         *(
-            (name, value)
-            for name in ("COMMAND_TTL_SECONDS", "MAX_ATTEMPTS", "CONCURRENT_CALLS")
-            for value in (UNSHOWN, "0", "-1", "1.5", "1e3", "9" * 400, "nan")
+            (name, value, reason)
+            for name in ("COMMAND_TTL_SECONDS", "MAX_ATTEMPTS", "CONCURRENT_CALLS", "VISIBILITY_TIMEOUT_SECONDS")
+            for value, reason in (
+                ("many", "should be a whole number"),
+                ("0", "should be at least 1"),
+                ("-1", "should be at least 1"),
+                ("1.5", "should be a whole number"),
+                ("1e3", "should be a whole number"),
+                ("9" * 400, "should be at most [0-9]+"),
+                ("9" * 5000, "should be a whole number of fewer digits"),
+                ("nan", "should be a whole number"),
+            )
         ),
-        ("COMMAND_TTL_SECONDS", "31536001"),
-        ("MAX_ATTEMPTS", "16"),
-        ("CONCURRENT_CALLS", "65"),
+        ("COMMAND_TTL_SECONDS", "31536001", "should be at most 31536000"),
+        ("MAX_ATTEMPTS", "16", "should be at most 15"),
+        ("CONCURRENT_CALLS", "65", "should be at most 64"),
+        ("VISIBILITY_TIMEOUT_SECONDS", "43201", "should be at most 43200"),
     ],
+    ids=lambda value: value[:40],
 )
-def test_a_wrong_value_is_named_and_not_shown(name: str, value: str) -> None:
-    with pytest.raises(DeploymentFault, match=f"^the settings are not right: {name}: ") as fault:
+def test_a_wrong_value_is_named_and_shown_with_the_reason(name: str, value: str, reason: str) -> None:
+    shown = re.escape(show(value))
+    with pytest.raises(DeploymentFault, match=f"^the settings are not right: {name}: {shown} {reason}$") as fault:
         settings({name: value})
-    assert UNSHOWN not in str(fault.value)
     assert fault.value.__cause__ is None
+
+
+@pytest.mark.parametrize("name", [SK, TOKEN])
+def test_no_secret_is_shown_whatever_is_wrong_with_it(name: str) -> None:
+    class Short(BaseModel):
+        secret: Annotated[SecretStr | None, Field(max_length=5)] = Field(None, alias=name)
+
+    with pytest.raises(
+        DeploymentFault, match=rf'^the settings are not right: {name}: "\*\*\*" has 11 items, at most 5 '
+    ) as fault:
+        read_settings(Short, {name: UNSHOWN})
+    assert UNSHOWN not in str(fault.value)
+
+
+def test_a_text_that_is_no_unicode_can_be_shown() -> None:
+    with pytest.raises(DeploymentFault, match=r'HUAWEICLOUD_REGION: "cn\\udcff" should be Unicode'):
+        settings({"HUAWEICLOUD_REGION": "cn\udcff"})
 
 
 ENDPOINTS = [("CODEARTS_CHECK_ENDPOINT", StopTaskSettings), ("IOTDA_ENDPOINT", StopTargetsSettings)]
@@ -158,11 +191,11 @@ def test_an_endpoint_is_a_host_and_nothing_more(
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("http://never-shown.example", "should be https"),
+        ("http://host.example", "should be https"),
         ("http://iotda.cn-north-4.myhuaweicloud.com", "should be https"),
         ("http://169.254.169.254", "should be https"),
-        ("http://127.0.0.1.never-shown.example", "should be https"),
-        ("http://localhost.never-shown.example", "should be https"),
+        ("http://127.0.0.1.host.example", "should be https"),
+        ("http://localhost.host.example", "should be https"),
         ("http://0.0.0.0", "should be https"),
         ("http://127.1", "should be https"),
         ("http://[::]", "should be https"),
@@ -170,21 +203,29 @@ def test_an_endpoint_is_a_host_and_nothing_more(
         *(
             (url, "should be https://host, without a path")
             for url in (
-                "never-shown.example",
-                "//never-shown.example",
-                "ftp://never-shown.example",
+                "host.example",
+                "//host.example",
+                "ftp://host.example",
                 "https://",
                 "https:///path",
-                "https://host/never-shown",
+                "https://host/path",
+                "https://host:8443/path",
                 "https://host//",
                 "https://host?never-shown",
+                "https://host?x=1&token=never-shown",
                 "https://host#never-shown",
                 "https://never-shown@host",
                 "https://:never-shown@host",
                 "https://user:never-shown@host",  # pragma: allowlist secret - it opens nothing
-                "http://127.0.0.1@never-shown.example",
-                "http://127.0.0.1\\@never-shown.example",
-                "https://never shown",
+                "https://user:never/shown#never-shown@host",  # pragma: allowlist secret - it opens nothing
+                "https://user:never-shown@host/path@2",  # pragma: allowlist secret - it opens nothing
+                "user:never-shown@host",  # pragma: allowlist secret - it opens nothing
+                "never-shown@host",
+                "host:never-shown",
+                "https://user:never-shown\r\n@host",  # pragma: allowlist secret - it opens nothing
+                "http://127.0.0.1@host.example",
+                "http://127.0.0.1\\@host.example",
+                "https://two words",
                 "https://host\n",
                 "https://host\r\nX-Evil: 1",
                 "https://host:",
@@ -192,19 +233,36 @@ def test_an_endpoint_is_a_host_and_nothing_more(
                 "https://host:٤٤٣",
                 "https://[::1",
                 "https://höst",
-                "https://ho℀st.never-shown",
+                "https://ho℀st.example",
                 " https://host",
             )
         ),
     ],
 )
 @pytest.mark.parametrize(("name", "kind"), ENDPOINTS)
-def test_any_other_endpoint_is_named_and_not_shown(
+def test_any_other_endpoint_is_named_and_shown_without_a_login(
     name: str, kind: type[QueueFunctionSettings], url: str, reason: str
 ) -> None:
     with pytest.raises(DeploymentFault, match=f"^the settings are not right: {name}: .*{reason}") as fault:
         settings({name: url}, kind=kind)
     assert UNSHOWN not in str(fault.value)
+    assert "user" not in str(fault.value)
+    if not re.search(r"[@?#]|:(?!//)", url):
+        assert f"{name}: {show(url)} should be" in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:never-shown@host:443/path", "***@host:443/path"),  # pragma: allowlist secret - it opens nothing
+        ("https://host:8443/path", "https://host:8443/path"),
+        ("https://host:never-shown", "https://host:***"),
+        ("https://host/path?x=never-shown", "https://host/path?***"),
+    ],
+)
+def test_of_an_endpoint_is_shown_what_is_no_login(url: str, shown: str) -> None:
+    with pytest.raises(DeploymentFault, match=f"IOTDA_ENDPOINT: {re.escape(show(shown))} should be https"):
+        settings({"IOTDA_ENDPOINT": url})
 
 
 @pytest.mark.parametrize("value", ["false", "True", "TRUE", "1", "yes", "on", "t", " true", "never-shown"])
@@ -286,20 +344,29 @@ def test_half_of_keyless_is_refused(name: str, secret: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        (PROVIDER, "never-shown"),
-        (PROVIDER, "iam::1:agency:never-shown"),
-        (PROVIDER, "iam::1:oidcProvider:never-shown\n"),
-        (PROVIDER, "iam::1:oidcProvider:" + "a" * 236),
-        (AGENCY, "iam::1:oidcProvider:never-shown"),
-        (AGENCY, "iam::1:agency:never shown"),
-        (AGENCY, "iam::1:agency:" + "a" * 1487),
-        (AGENCY, "arn:aws:iam::123456789012:role/never-shown"),
+        (PROVIDER, "stopline"),
+        (PROVIDER, "iam::1:agency:stopline"),
+        (PROVIDER, "iam::1:oidcProvider:stopline\n"),
+        (AGENCY, "iam::1:oidcProvider:stopline"),
+        (AGENCY, "iam::1:agency:stop line"),
+        (AGENCY, "arn:aws:iam::123456789012:role/stopline"),
     ],
 )
-def test_a_urn_of_another_kind_is_named_and_not_shown(name: str, value: str) -> None:
+def test_a_urn_of_another_kind_is_named_and_shown_with_one_that_is_allowed(name: str, value: str) -> None:
     with pytest.raises(DeploymentFault, match=f"^the settings are not right: {name}: ") as fault:
         settings(KEYLESS | {name: value})
-    assert UNSHOWN not in str(fault.value)
+    kind = "oidcProvider" if name == PROVIDER else "agency"
+    assert f"{show(value)} is not allowed: allowed are URNs such as iam::<domain id>:{kind}:<name>" in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "most"),
+    [(PROVIDER, "iam::1:oidcProvider:" + "a" * 236, 255), (AGENCY, "iam::1:agency:" + "a" * 1487, 1500)],
+    ids=["provider", "agency"],
+)
+def test_a_urn_that_is_too_long_is_named(name: str, value: str, most: int) -> None:
+    with pytest.raises(DeploymentFault, match=f"{name}: .* should have at most {most} characters$"):
+        settings(KEYLESS | {name: value})
 
 
 @pytest.mark.parametrize("region", ["cn-north-4", "ap-southeast-3", "af-south-1"])
