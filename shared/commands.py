@@ -140,7 +140,7 @@ class _Command(BaseModel, ABC):
     @model_validator(mode="after")
     def _tracestate_has_its_traceparent(self) -> Self:
         if self.tracestate is not None and self.traceparent is None:
-            raise PydanticCustomError("tracestate", "has no meaning without traceparent", {"field": TRACESTATE})
+            raise complaint("is allowed only with traceparent", TRACESTATE)
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, Protocol
 
 from pydantic import AfterValidator
-from pydantic_core import PydanticCustomError
+
+from shared.field_errors import complaint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,13 +30,13 @@ _TRACESTATE: Final = re.compile(TRACESTATE_PATTERN)
 
 def _checked_traceparent(value: str) -> str:
     if not _TRACEPARENT.fullmatch(value):
-        raise PydanticCustomError("traceparent", "should be a traceparent of W3C Trace Context")
+        raise complaint("should be a W3C traceparent, e.g. 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
     return value
 
 
 def _checked_tracestate(value: str) -> str:
     if not _TRACESTATE.fullmatch(value):
-        raise PydanticCustomError("tracestate", "should be 1 to 512 printable ASCII characters")
+        raise complaint("should be 1 to 512 printable ASCII characters")
     return value
 
 

@@ -235,15 +235,15 @@ def test_the_field_wins_over_the_attributes_and_a_tracestate_stays_with_its_own(
 
 
 BAD_FIELDS: Final = [
-    ({"traceparent": "nonsense"}, "traceparent", "should be a traceparent of W3C Trace Context"),
-    ({"traceparent": PARENT.upper()}, "traceparent", "should be a traceparent"),
-    ({"traceparent": f"ff{PARENT[2:]}"}, "traceparent", "should be a traceparent"),
-    ({"traceparent": f"{PARENT}-00"}, "traceparent", "should be a traceparent"),
-    ({"traceparent": f"00-{'0' * 32}-00f067aa0ba902b7-01"}, "traceparent", "should be a traceparent"),
-    ({"traceparent": ""}, "traceparent", "should be a traceparent"),
+    ({"traceparent": "nonsense"}, "traceparent", "should be a W3C traceparent"),
+    ({"traceparent": PARENT.upper()}, "traceparent", "should be a W3C traceparent"),
+    ({"traceparent": f"ff{PARENT[2:]}"}, "traceparent", "should be a W3C traceparent"),
+    ({"traceparent": f"{PARENT}-00"}, "traceparent", "should be a W3C traceparent"),
+    ({"traceparent": f"00-{'0' * 32}-00f067aa0ba902b7-01"}, "traceparent", "should be a W3C traceparent"),
+    ({"traceparent": ""}, "traceparent", "should be a W3C traceparent"),
     ({"traceparent": None}, "traceparent", "null is not a value here"),
     ({"traceparent": 7}, "traceparent", "should be a valid string"),
-    ({"tracestate": STATE}, "tracestate", "has no meaning without traceparent"),
+    ({"tracestate": STATE}, "tracestate", "is allowed only with traceparent"),
     ({"traceparent": PARENT, "tracestate": "☂"}, "tracestate", "should be 1 to 512 printable ASCII"),
     ({"traceparent": PARENT, "tracestate": ""}, "tracestate", "should be 1 to 512 printable ASCII"),
     ({"traceparent": PARENT, "tracestate": "x" * 513}, "tracestate", "should be 1 to 512 printable ASCII"),

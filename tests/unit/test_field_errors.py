@@ -368,7 +368,8 @@ def patterns(schema: object) -> Iterator[str]:
 
 @pytest.mark.parametrize("model", [StopTask, StopTargets, SweepCheckTasks, SweepBatchTasks])
 def test_every_pattern_of_a_message_is_said_in_words(model: type[BaseModel]) -> None:
-    found = set(patterns(TypeAdapter(model).json_schema()))
+    # pydantic's own patterns know no look-ahead: where there is one, a validator of ours has the reason.
+    found = {each for each in patterns(TypeAdapter(model).json_schema()) if "(?!" not in each}
     assert found
     assert [each for each in found if not allowed_by(each).startswith("1 to ")] == []
 

@@ -124,7 +124,7 @@ def test_a_sweep_of_batch_tasks_takes_the_types_that_can_be_stopped(changed: dic
 def test_a_pattern_that_is_refused_is_shown_with_what_nobody_sees() -> None:
     with pytest.raises(SweepRejected) as refused:
         read(CHECKS | {"protect": ["release-*\u200b"]})
-    assert str(refused.value) == r'protect.0: should not begin or end with a blank: "release-*\u200b"'
+    assert str(refused.value) == r'protect[0]: "release-*\u200b" should not begin or end with a blank'
 
 
 @pytest.mark.parametrize(
