@@ -241,13 +241,13 @@ BAD_FIELDS: Final = [
     ({"traceparent": f"{PARENT}-00"}, "traceparent", "should be a W3C traceparent"),
     ({"traceparent": f"00-{'0' * 32}-00f067aa0ba902b7-01"}, "traceparent", "should be a W3C traceparent"),
     ({"traceparent": ""}, "traceparent", "should be a W3C traceparent"),
-    ({"traceparent": None}, "traceparent", "null is not a value here"),
-    ({"traceparent": 7}, "traceparent", "should be a valid string"),
+    ({"traceparent": None}, "traceparent", "null is not allowed here"),
+    ({"traceparent": 7}, "traceparent", "should be a string"),
     ({"tracestate": STATE}, "tracestate", "is allowed only with traceparent"),
     ({"traceparent": PARENT, "tracestate": "☂"}, "tracestate", "should be 1 to 512 printable ASCII"),
     ({"traceparent": PARENT, "tracestate": ""}, "tracestate", "should be 1 to 512 printable ASCII"),
     ({"traceparent": PARENT, "tracestate": "x" * 513}, "tracestate", "should be 1 to 512 printable ASCII"),
-    ({"traceparent": PARENT, "tracestate": None}, "tracestate", "null is not a value here"),
+    ({"traceparent": PARENT, "tracestate": None}, "tracestate", "null is not allowed here"),
 ]
 
 
