@@ -3319,10 +3319,10 @@ MUTANTS: Final = (
         FILTERS,
     ),
     Mutant(
-        "topic: EventBridge is let in under the key of SNS",
+        "topic: its policy lets somebody in",
         "template.yaml",
-        "            - HasKey\n            - Sid: AllowEventBridgeRules",
-        "            - HasAlarmTopic\n            - Sid: AllowEventBridgeRules",
+        '            Effect: Deny\n            Principal: "*"\n            Action: sns:Publish',
+        '            Effect: Allow\n            Principal: "*"\n            Action: sns:Publish',
         TEMPLATE,
     ),
     Mutant(

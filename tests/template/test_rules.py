@@ -29,7 +29,6 @@ LOG_LETS_IN: Final = "OutcomeLogResourcePolicy.PolicyDocument.Fn::Sub"
 LOG_FAILURES: Final = "OutcomeLogAlarm.Metrics.1.MetricStat.Metric"
 
 BUS_LETS_IN: Final = "OutcomeBusDeadLetterQueuePolicy.PolicyDocument.Statement"
-TOPIC_LETS_IN: Final = "StopCommandsTopicPolicy.PolicyDocument.Statement"
 UNDER_THE_KEY: Final = {"Fn::If": ["HasKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
 
 TOKEN_FOR_HUAWEI: Final = "StopTargetsRole.Policies.0.PolicyDocument.Statement.7"
@@ -205,13 +204,12 @@ DEFECTS: Final[dict[Rule, list[tuple[str, Any]]]] = {
         ("StopTargetsSubscription.FilterPolicy.$or.1.command", GONE),
         ("StopTargetsSubscription.FilterPolicy.$or.1.detail-type", GONE),
     ],
-    rules.eventbridge_may_publish_to_the_topic_under_a_customer_managed_key_only: [
-        (f"{TOPIC_LETS_IN}.1", GONE),
-        (f"{TOPIC_LETS_IN}.1.Fn::If.0", "HasAlarmTopic"),
-        (f"{TOPIC_LETS_IN}.1.Fn::If.1.Action", "sns:*"),
-        (f"{TOPIC_LETS_IN}.1.Fn::If.1.Condition", {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}),
-        (f"{TOPIC_LETS_IN}.1.Fn::If.1.Principal", "*"),
-        (f"{TOPIC_LETS_IN}.0.Effect", "Allow"),
+    rules.who_may_publish_to_the_topic_is_said_by_iam_alone: [
+        ("StopCommandsTopicPolicy.PolicyDocument.Statement.0.Effect", "Allow"),
+        (
+            "StopCommandsTopicPolicy.PolicyDocument.Statement",
+            [{"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sns:Publish"}],
+        ),
     ],
     rules.no_role_is_shared_or_reaches_beyond_this_template: [
         ("StopTaskFunction.Role", {"Fn::GetAtt": ["StopTargetsRole", "Arn"]}),
