@@ -86,7 +86,12 @@ def _matches(line: str, wanted: list[tuple[list[str], str]]) -> bool:
         whole = json.loads(line)
     except ValueError:
         return False
-    return all(_at(whole, path) == value for path, value in wanted)
+    return all(_is_like(_at(whole, path), value) for path, value in wanted)
+
+
+def _is_like(text: str | None, value: str) -> bool:
+    """Whether a text equals a value in which `*` stands for anything."""
+    return text is not None and re.fullmatch(".*".join(map(re.escape, value.split("*"))), text, re.DOTALL) is not None
 
 
 def _at(value: Any, path: list[str]) -> str | None:

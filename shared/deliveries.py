@@ -146,14 +146,12 @@ class Deliveries:
         named: dict[str, Named] = {}
         for queued in messages:
             message = queued
-            payload: object = queued.body  # until it is read
             try:
                 opened = open_envelope(queued)
                 named[queued.message_id] = Named(opened.command_id, opened.trace, opened.left_out)
                 message = queued._replace(sent_at=opened.sent_at)  # a dead letter is as old as its sender says
-                payload = opened.payload
                 defaults = self._settings.defaults(command_id=opened.command_id, requested_at=opened.sent_at)
-                command = read_command(payload, defaults=defaults._replace(trace=opened.trace))
+                command = read_command(opened.payload, defaults=defaults._replace(trace=opened.trace))
                 named[queued.message_id] = Named(command.command_id, trace_of(command), opened.left_out)
                 self._telemetry.hide([command])
                 self._settings.guard(command)
@@ -165,7 +163,7 @@ class Deliveries:
                 else:
                     parcels.append(self._parcel(message, expire(command, now=now)))
             except InvalidCommand as invalid:
-                self._telemetry.hide_rejected(payload, invalid.errors)
+                self._telemetry.hide_rejected(opened.suspect, invalid.errors)
                 rejection = reject(invalid.known, invalid.errors, body=message.body, now=now)
                 trace = trace_of(rejection)
                 named[queued.message_id] = Named(rejection.command_id, trace, opened.left_out)

@@ -83,8 +83,15 @@ def read_attributes(attributes: object, *, kind: str, value: str) -> tuple[Trace
     return trace, tuple((name, str(text)) for name, text in left_out.items())
 
 
+class Unreadable(NamedTuple):
+    """What can be no command: a text that is no JSON, or what is in an envelope whose time cannot be read."""
+
+    content: object
+    error: FieldError
+
+
 class Opened(NamedTuple):
-    """What is inside all the envelopes of a message, still unread: parsed JSON, or a `FieldError` that says why not.
+    """What is inside all the envelopes of a message, still unread: parsed JSON, or `Unreadable`.
 
     `sent_at`: the earliest time that SQS or an envelope names. SNS may try for hours to hand a notification to SQS,
     and EventBridge replays events of long ago, with their old `time`
@@ -105,9 +112,14 @@ class Opened(NamedTuple):
 
         Raises `InvalidCommand` for invalid JSON, and for an envelope whose time cannot be read: its age is not known.
         """
-        if isinstance(self.content, FieldError):
-            raise InvalidCommand((self.content,), unread(self.command_id, trace=self.trace))
+        if isinstance(self.content, Unreadable):
+            raise InvalidCommand((self.content.error,), unread(self.command_id, trace=self.trace))
         return self.content
+
+    @property
+    def suspect(self) -> object:
+        """What may hold targets, whether or not it can be a command."""
+        return self.content.content if isinstance(self.content, Unreadable) else self.content
 
     def inside(self, content: object, *, envelope: Mapping[str, Any], command_id: str, time: str) -> Self:
         """Return what is inside of `envelope`; `command_id` and `time` are its names for both."""
@@ -117,7 +129,11 @@ class Opened(NamedTuple):
             try:
                 sent_at = min(sent_at, read_instant(envelope[time]))
             except ValueError as error:
-                content = field_error(time, str(error), value=show(envelope[time]))
+                content = (
+                    content
+                    if isinstance(content, Unreadable)
+                    else Unreadable(content, field_error(time, str(error), value=show(envelope[time])))
+                )
         own_id = envelope.get(command_id)
         return self._replace(
             content=content,
@@ -147,22 +163,24 @@ def open_envelope(message: Incoming) -> Opened:
 def _parse(text: str) -> object:
     """Parse JSON strictly: which of two equal keys the sender meant cannot be known, and NaN is no JSON.
 
-    Return a `FieldError` for invalid JSON.
+    Return `Unreadable` for invalid JSON.
     """
     try:
         parsed: object = json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
     except RecursionError:
-        return field_error("", "should not be nested that deep")
+        error = field_error("", "should not be nested that deep")
     except _NotAllowed as refused:
-        return refused.error
+        error = refused.error
     except json.JSONDecodeError as wrong:
         there = text[wrong.pos : wrong.pos + _EXCERPT]
         said = wrong.msg.partition(" (")[0].rstrip(": ").removesuffix(" at")  # without what Python would do about it
         reason = f"should be JSON: {said[:1].lower()}{said[1:]} at line {wrong.lineno}, column {wrong.colno}"
-        return field_error("", reason, value=show(there) if there else "")
+        error = field_error("", reason, value=show(there) if there else "")
     except ValueError:
-        return field_error("", f"should be JSON with numbers of at most {sys.get_int_max_str_digits()} digits")
-    return parsed
+        error = field_error("", f"should be JSON with numbers of at most {sys.get_int_max_str_digits()} digits")
+    else:
+        return parsed
+    return Unreadable(text, error)
 
 
 class _NotAllowed(ValueError):

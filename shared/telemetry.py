@@ -64,6 +64,9 @@ _PLAIN: Final = re.compile(r'"[ !#-\[\]-~]*"|[0-9.eE+-]+|true|false|null')
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_.:-]+")
 
+_ESCAPE: Final = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
+"""An escape in JSON that could not be parsed; its letters are no part of a word."""
+
 # A text of others may quote a text with its escapes, and the letter in front of a target is then no part of it.
 _BEGIN: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\x[0-9a-f]{2})|(?<=\\u[0-9a-f]{4}))"
 
@@ -190,7 +193,7 @@ class Telemetry:
         shown = [text for each in errors if not _is_shown(each) for text in (each.loc, each.value.strip('"'))]
         names = payload if isinstance(payload, dict) else ()
         texts = {each for each in (*shown, *names) if not _FIELD.fullmatch(each)} | {*_texts([*_suspects(payload)])}
-        words = {word for text in texts for word in _WORD.findall(text)}
+        words = {word for text in texts for form in (text, _ESCAPE.sub(" ", text)) for word in _WORD.findall(form)}
         words |= {form for text in texts if not text.isascii() for form in (text, json.dumps(text)[1:-1])}
         self.hide((), listed=[{word for word in words if any(map(str.isalnum, word))}])
 

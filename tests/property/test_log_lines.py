@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from aws_lambda_powertools import Logger
@@ -133,8 +134,9 @@ def lines_of(data: st.DataObject, targets: list[str], events: list[Any], *, is_w
         )
         events = [delivery(*events, receives=data.draw(st.integers(1, 2)))]
         for record in events[0]["Records"]:
-            asked = json.loads(record["body"]).get("targets", ["*"])  # others are not known to be targets
-            quoted = data.draw(WORDS).format(data.draw(st.sampled_from(asked)))
+            words = re.findall(r"[A-Za-z0-9_.:-]+", re.sub(r"\\(u....|.)", " ", record["body"]))
+            named = [each for each in targets if each in words]  # others are not known to be targets
+            quoted = data.draw(WORDS).format(data.draw(st.sampled_from(named or ["*"])))
             record["messageAttributes"] = {"traceparent": {"stringValue": quoted, "dataType": "String"}}
     raised = []
     for event in events:

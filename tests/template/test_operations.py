@@ -6,11 +6,13 @@ import re
 import subprocess
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import botocore.session
+import jmespath
 import pytest
 from botocore import xform_name
+from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from shared.outcomes import Tally
 from tests.template.loading import ROOT, translated, written
@@ -24,8 +26,18 @@ COMMANDS: Final = sorted(
     set(re.findall(r"\baws [a-z][a-z0-9-]+ [a-z].*?(?=`\s|`$|\"\)|$)", BOTH.replace("\\\n", " "), re.MULTILINE))
 )
 
+KEYLESS: Final = (ROOT / "docs" / "keyless.md").read_text()
+QUERIES: Final = sorted(
+    set(
+        re.findall(
+            r"\baws ([a-z]+) ([a-z-]+)[^\n]*? --query ('[^']*'|\"[^\"]*\"|[\w.]+)",
+            f"{BOTH}{KEYLESS}".replace("\\\n", " "),
+        )
+    )
+)
+
 OF_THE_CLI_ITSELF: Final = {"query", "output", "cli-binary-format", "cli-read-timeout", "notification-endpoint"}
-NOT_OF_AN_API: Final = {"aws cloudformation deploy"}
+NOT_OF_AN_API: Final = {"aws cloudformation deploy", "aws cloudformation wait"}
 """What the AWS CLI adds to the services' own operations."""
 
 
@@ -80,6 +92,57 @@ def test_there_are_commands() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_aws_cli_knows_the_command(command: str) -> None:
     assert misspelt(command) == []
+
+
+def answer(shape: Shape | None, name: str = "") -> Any:
+    """Return an answer of this shape, with two items in each list and the name of a member as its text."""
+    match shape:
+        case StructureShape():
+            return {member: answer(each, member) for member, each in shape.members.items()}
+        case ListShape():
+            return [answer(shape.member, name), answer(shape.member, name)]
+        case MapShape():
+            return {"key": answer(shape.value, name)}
+        case Shape(type_name="integer" | "long" | "float" | "double"):
+            return 1
+        case Shape(type_name="boolean"):
+            return True
+        case _:
+            return name
+
+
+def picked(service: str, operation: str, query: str) -> Any:
+    """Return what the AWS CLI picks from an answer by `--query`; raises what it would."""
+    model = botocore.session.Session().get_service_model(service)
+    (name,) = (each for each in model.operation_names if xform_name(each, "-") == operation)
+    return jmespath.search(query, answer(model.operation_model(name).output_shape))
+
+
+@pytest.mark.parametrize(("service", "operation", "query"), QUERIES)
+def test_a_query_picks_something_from_an_answer(service: str, operation: str, query: str) -> None:
+    unquoted = query[1:-1] if query[0] in "'\"" else query
+    found = picked(service, operation, re.sub(r"(\w+)=='[^']*'", r"\1", unquoted))  # the name of a member is its text
+    assert found not in (None, [], {})
+
+
+def test_a_query_that_picks_nothing_is_found() -> None:
+    with pytest.raises(jmespath.exceptions.JMESPathTypeError):
+        picked("logs", "get-query-results", "results[].[join(' ', [].value)]")
+    assert picked("sqs", "get-queue-url", "QueueURL") is None
+
+
+def test_a_row_of_a_query_is_one_line_with_the_names_of_its_fields() -> None:
+    ((_, _, query),) = (each for each in QUERIES if each[1] == "get-query-results" and "results" in each[2])
+    rows = [
+        [{"field": "message", "value": "outcome"}, {"field": "attempt", "value": "1"}, {"field": "@ptr", "value": "x"}],
+        [{"field": "message", "value": "set aside"}, {"field": "@ptr", "value": "y"}],
+    ]
+    assert jmespath.search(query[1:-1], {"results": rows}) == [["message=outcome  attempt=1"], ["message=set aside"]]
+
+
+def test_a_sweep_that_stops_something_is_never_written_by_hand_without_what_it_protects() -> None:
+    sweeps = re.findall(r"\{\"sweep\":[^}]*\"dry_run\": false[^}]*\}", TEXT)
+    assert [each for each in sweeps if "protect" not in each] == []
 
 
 def test_a_command_that_the_aws_cli_does_not_know_is_found() -> None:
