@@ -246,6 +246,8 @@ def test_the_outputs_name_what_people_and_other_stacks_need() -> None:
         "StopCommandsTopicArn": {"Ref": "StopCommandsTopic"},
         "StopTaskQueueUrl": {"Ref": "StopTaskQueue"},
         "StopTargetsQueueUrl": {"Ref": "StopTargetsQueue"},
+        "StopTaskQueueArn": {"Fn::GetAtt": ["StopTaskQueue", "Arn"]},
+        "StopTargetsQueueArn": {"Fn::GetAtt": ["StopTargetsQueue", "Arn"]},
         "StopTaskDeadLetterQueueUrl": {"Ref": "StopTaskDeadLetterQueue"},
         "StopTargetsDeadLetterQueueUrl": {"Ref": "StopTargetsDeadLetterQueue"},
         "OutcomeBusName": {"Ref": "OutcomeBus"},
