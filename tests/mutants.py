@@ -3342,8 +3342,8 @@ MUTANTS: Final = (
     Mutant(
         "trace: attributes of any type are taken",
         "shared/envelopes.py",
-        'if each.get(kind) == "String"}',
-        "}",
+        'if isinstance(each, dict) and each.get(kind) == "String"',
+        "if isinstance(each, dict)",
         ENVELOPES,
     ),
     Mutant(

@@ -430,6 +430,33 @@ def test_a_remainder_is_no_larger_than_its_command_whatever_it_is_written_in(cha
     assert json.loads(remainder.body)["reason"] == character * 512
 
 
+def test_what_the_readme_says_of_messages_near_the_limit() -> None:
+    names = {"project_id": "p" * 64, "instance_id": "i" * 36, "requested_at": "2026-11-23T08:49:05Z"}
+    names |= {"reason": "🔥" * 512, "requested_by": "🔥" * 128}
+    bare = json.dumps(stop(**names), separators=(",", ":"), ensure_ascii=False)
+    trace = {"traceparent": f"01-{'1' * 32}-{'1' * 16}-01-{'"' * 456}", "tracestate": '"' * 512}
+    room = (
+        LARGEST_MESSAGE - 1536 - len(bare.encode()) - sum(len(name) + 6 + len(value) for name, value in trace.items())
+    )
+    targets = [f"{n:0>250}" for n in range(room // 253 - 1)]
+    letters = room + 1 - 253 * len(targets) - 2 * len('"",')
+    targets += ["x" * (letters // 2), "y" * (letters - letters // 2)]
+    world = World()
+    world.huawei.disturb = always(PASSING)
+    body = json.dumps(stop(*targets, **names), separators=(",", ":"), ensure_ascii=False)
+    assert len(body.encode()) == len(bare.encode()) + room
+    event = delivery(body, ids=["0" * 36])
+    event["Records"][0]["messageAttributes"] = {
+        name: {"dataType": "String", "stringValue": value} for name, value in trace.items()
+    }
+    answer = world.deliveries.handle(event, deadline=world.clock.deadline(900))
+    assert (answer, len(world.aws.remainders)) == ({"batchItemFailures": []}, 1)
+    for size, letters in [(LARGEST_MESSAGE - 57, 0), (LARGEST_MESSAGE - 58, 1)]:
+        world = World()
+        world.deliver("x" * size)
+        assert len(world.aws.dead_letters) == letters
+
+
 def moved_back(letter: Message, *, seconds: float, message_id: str = "new") -> dict[str, Any]:
     """Return the delivery of a dead letter that SQS's own redrive moved back: with a new id and time."""
     moved = delivery(letter.body, ids=[message_id], sent_at=NOW + timedelta(seconds=seconds))
