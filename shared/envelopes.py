@@ -34,7 +34,8 @@ class Incoming(NamedTuple):
 
     `sent_at`: when SQS took it, see `Opened` for the sender. `receives`: how often SQS has delivered it, this time
     included. `receipt_handle` names this delivery to SQS. `trace`: that of its message attributes; `left_out`: those of
-    them, name and value, that are no part of a trace. `origin`: see there.
+    them, name and value, that are no part of a trace. `origin`: the id and the
+    time that the attributes of a dead letter name.
     """
 
     message_id: str
