@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from shared.publishing import FAILURE_REASON, SENT_AT
+from shared.publishing import COMMAND_ID, FAILURE_REASON, SENT_AT
 from shared.traces import TRACEPARENT, TRACESTATE
 
 if TYPE_CHECKING:
@@ -127,6 +127,10 @@ def asyncapi(template: Mapping[str, Any], *, version: str) -> Json:
                                 "description": "When it was first sent, for commands that name no time of their own.",
                                 "type": "string",
                                 "format": "date-time",
+                            },
+                            COMMAND_ID: {
+                                "description": "Of a rejected message: the id under which its outcome is known.",
+                                "type": "string",
                             },
                             TRACEPARENT: {"description": "Of a rejected message.", "type": "string"},
                             TRACESTATE: {"description": "Of a rejected message.", "type": "string"},

@@ -7,13 +7,14 @@ statuses and the permissions that it needs: docs/operations.md, "stop-task-dead-
 time would live again, and ids outlive runs: it would stop new work. So the command is written out with the
 `requested_at` and the `command_id` that it had; of an SNS or EventBridge envelope only the command is sent then. A
 message that names both already, as every remainder does, is moved to the byte. `expires_at` is never touched; where it
-is not given the deployment adds its own `COMMAND_TTL_SECONDS`.
+is not given the deployment adds its own `COMMAND_TTL_SECONDS`. What cannot be read is moved to the byte: its id and its
+time go along as message attributes.
 
 *A renewed command* is requested now, at its first attempt, and keeps its length of life. What cannot even be read is
-moved to the byte, and so its time begins anew.
+moved without its time.
 
-*Nothing is lost.* A message is deleted only after SQS has taken its copy. Of the message attributes, `traceparent` and
-`tracestate` go along, those of an SNS envelope too.
+*Nothing is lost.* A message is deleted only after SQS has taken its copy. Of the message attributes, `command_id`,
+`sent_at`, `traceparent` and `tracestate` go along, the last two those of an SNS envelope too.
 """
 
 from __future__ import annotations
@@ -52,14 +53,12 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004 - not Python's
-from pydantic import TypeAdapter, ValidationError
 
 from shared.aws import pack
-from shared.commands import Command, Defaults, InvalidCommand, StopTargets, When, read_command
-from shared.envelopes import Incoming, open_envelope, read_attributes
+from shared.commands import Command, Defaults, InvalidCommand, StopTargets, for_sqs, read_command
+from shared.envelopes import Incoming, attribute_texts, open_envelope, read_origin, read_trace
 from shared.outcomes import to_rfc3339
-from shared.publishing import FAILURE_REASON, LARGEST_MESSAGE, SENT_AT, attributes_size
-from shared.traces import NO_TRACE, Trace
+from shared.publishing import COMMAND_ID, FAILURE_REASON, LARGEST_MESSAGE, SENT_AT, attributes_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -116,9 +115,6 @@ def by_make(name: str) -> str:
     return f"{name.upper()}={'1' if name in {'apply', 'renew', 'rejected', 'json'} else ''}"
 
 
-_WHEN: Final[TypeAdapter[datetime]] = TypeAdapter(When)
-
-
 # What is to be done with a message: pure.
 
 
@@ -142,10 +138,12 @@ class Letter:
     """One message of a dead-letter queue.
 
     `message.sent_at` is when its command was sent first, `set_aside_at` when it came here, if that is known;
-    `expires_at` is the command's, or what it would be of what cannot be read. All UTC.
+    `expires_at` is the command's, or what it would be of what cannot be read. All UTC. `command_id`: the id under which
+    its outcomes are known.
     """
 
     message: Incoming
+    command_id: str
     reason: str
     set_aside_at: datetime | None
     content: Readable | Unreadable
@@ -168,11 +166,11 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """`body` is to be sent to the other queue, with `trace` as message attributes."""
+    """`body` is to be sent to the other queue, with `attributes`, all of them texts."""
 
     body: str
     renewed: bool
-    trace: Trace = NO_TRACE
+    attributes: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +194,9 @@ def letter_of(received: MessageTypeDef, *, ttl: timedelta) -> Letter:
     The command in it is read as by a function that had received it when it was first sent.
     """
     system: Mapping[Any, str] = received.get("Attributes", {})
-    attributes: Mapping[str, Any] = received.get("MessageAttributes", {})
     # Without a time it counts as old: that can only keep it from being moved unasked.
-    trace, _ = read_attributes(attributes, kind="DataType", value="StringValue")
+    texts = attribute_texts(received.get("MessageAttributes"), kind="DataType", value="StringValue")
+    trace, _ = read_trace(texts)
     stamped = datetime.fromtimestamp(int(system.get("SentTimestamp", "0")) / 1000, tz=UTC)
     moved_by_sqs = "DeadLetterQueueSourceArn" in system
     message = Incoming(
@@ -206,13 +204,14 @@ def letter_of(received: MessageTypeDef, *, ttl: timedelta) -> Letter:
         body=received["Body"],
         # When SQS itself moves a message, its time stays as it was:
         # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/setting-up-dead-letter-queue-retention.html
-        sent_at=min(stamped, _moment(attributes.get(SENT_AT, {}).get("StringValue"), otherwise=stamped)),
+        sent_at=stamped,
         trace=trace,
+        origin=read_origin(texts),
     )
     content: Readable | Unreadable
+    opened = open_envelope(message)
+    message = message._replace(sent_at=opened.sent_at, trace=opened.trace)
     try:
-        opened = open_envelope(message)
-        message = message._replace(sent_at=opened.sent_at, trace=opened.trace)
         payload: Any = opened.payload
         defaults = Defaults(
             command_id=opened.command_id,
@@ -228,18 +227,12 @@ def letter_of(received: MessageTypeDef, *, ttl: timedelta) -> Letter:
         content, expires_at = Unreadable(str(invalid)), message.sent_at + ttl
     return Letter(
         message=message,
-        reason=attributes.get(FAILURE_REASON, {}).get("StringValue") or (MOVED_BY_SQS if moved_by_sqs else NO_REASON),
+        command_id=opened.command_id if isinstance(content, Unreadable) else content.command.command_id,
+        reason=texts.get(FAILURE_REASON) or (MOVED_BY_SQS if moved_by_sqs else NO_REASON),
         set_aside_at=None if moved_by_sqs else stamped,
         content=content,
         expires_at=expires_at,
     )
-
-
-def _moment(text: str | None, *, otherwise: datetime) -> datetime:
-    try:
-        return _WHEN.validate_python(text)
-    except ValidationError:  # not there, or not written by us
-        return otherwise
 
 
 def decide(
@@ -262,11 +255,21 @@ def decide(
             body = letter.message.body
         case Readable() as content:
             body = _renewed(content, now=now) if expired else _as_old_as_it_is(content, letter.message.body)
-    if _size(body) > LARGEST_MESSAGE:
+    time = {} if expired else {SENT_AT: to_rfc3339(letter.message.sent_at)}
+    attributes = _fitting(body, time, {COMMAND_ID: letter.command_id}, letter.message.trace.parts)
+    has_its_time = isinstance(letter.content, Readable) or time.items() <= attributes.items()
+    if _size(body) > LARGEST_MESSAGE or not has_its_time:
         return Stay("with its time written out it would not fit into a message")
-    trace = letter.message.trace
-    fits = _size(body) + attributes_size(trace.parts) <= LARGEST_MESSAGE
-    return Move(body, renewed=expired, trace=trace if fits else NO_TRACE)
+    return Move(body, renewed=expired, attributes=attributes)
+
+
+def _fitting(body: str, *wanted: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the attributes that fit beside `body`, the first ones first."""
+    attributes: dict[str, str] = {}
+    for some in wanted:
+        if _size(body) + attributes_size(attributes | dict(some)) <= LARGEST_MESSAGE:
+            attributes |= some
+    return attributes
 
 
 def _size(body: str) -> int:
@@ -292,8 +295,7 @@ def _renewed(content: Readable, *, now: datetime) -> str:
 
 
 def _json(payload: Mapping[str, Any]) -> str:
-    # In ASCII, since JSON may hold characters that SQS does not take, U+FFFF for one.
-    return json.dumps(payload, separators=(",", ":"))
+    return for_sqs(json.dumps(payload, separators=(",", ":"), ensure_ascii=False))
 
 
 # What is shown.
@@ -327,7 +329,7 @@ class Entry:
     sent_at: str
     set_aside_at: str | None
     command: str | None
-    command_id: str | None
+    command_id: str
     task_id: str | None
     targets: int | Literal["all"] | None
     attempt: int | None
@@ -350,18 +352,19 @@ _TOUCHED: Final = (*_MOVED, Done.FAILED, Done.IN_DOUBT)
 def entry(letter: Letter, decision: Decision, *, now: datetime, applied: bool) -> Entry:
     """Return what is shown of a letter. `applied`: whether the decision is carried out, not only shown."""
     done, why = _done(decision, applied=applied)
-    known: dict[str, Any] = dict.fromkeys(("command", "command_id", "task_id", "targets", "attempt", "errors", "body"))
+    known: dict[str, Any] = dict.fromkeys(("command", "task_id", "targets", "attempt", "errors", "body"))
     match letter.content:
         case Unreadable(errors):
             known |= {"errors": errors, "body": letter.message.body[:_BODY_SHOWN]}
         case Readable(_, command):
-            known |= {name: getattr(command, name) for name in ("command", "command_id", "task_id", "attempt")}
+            known |= {name: getattr(command, name) for name in ("command", "task_id", "attempt")}
             everything = isinstance(command, StopTargets) and command.all_targets
             known["targets"] = "all" if everything else len(command.asked)
     return Entry(
         message_id=letter.message.message_id,
         reason=letter.reason,
         task=letter.task,
+        command_id=letter.command_id,
         sent_at=to_rfc3339(letter.message.sent_at),
         set_aside_at=None if letter.set_aside_at is None else to_rfc3339(letter.set_aside_at),
         expires_at=to_rfc3339(letter.expires_at),
@@ -389,7 +392,7 @@ def lines_of(shown: Entry) -> list[str]:
     """Return a message as lines for people."""
     lines = [f"{shown.message_id}  {shown.reason}"]
     if shown.command is None:
-        lines += [f"    no command: {shown.errors}", f"    body: {shown.body}"]
+        lines += [f"    no command: {shown.errors}", f"    body: {shown.body}", f"    command {shown.command_id}"]
     else:
         targets = "1 target" if shown.targets == 1 else f"{shown.targets} targets"
         lines.append(f"    {shown.task}, {targets}, command {shown.command_id}, attempt {shown.attempt}")
@@ -663,7 +666,7 @@ def move(
             else:
                 ledger[shown.message_id] = shown
         yield [each.message.message_id for each in letters if ledger[each.message.message_id].done is Done.STAYS]
-        sizes = [_size(each.body) + attributes_size(each.trace.parts) for _, each in moves]
+        sizes = [_size(each.body) + attributes_size(each.attributes) for _, each in moves]
         for batch in pack(range(len(moves)), sizes, LARGEST_MESSAGE):
             # What became visible before its turn stays "not reached": others may have moved it.
             ours = [moves[place] for place in batch if queue.is_ours(moves[place][0].message_id)]
@@ -700,9 +703,9 @@ def _move_batch(
 
 def _entry_of(number: int, move: Move) -> SendMessageBatchRequestEntryTypeDef:
     entry: SendMessageBatchRequestEntryTypeDef = {"Id": str(number), "MessageBody": move.body}
-    if parts := move.trace.parts:
+    if move.attributes:
         entry["MessageAttributes"] = {
-            name: {"DataType": "String", "StringValue": value} for name, value in parts.items()
+            name: {"DataType": "String", "StringValue": value} for name, value in move.attributes.items()
         }
     return entry
 

@@ -168,8 +168,12 @@ class Deliveries:
                 trace = trace_of(rejection)
                 named[queued.message_id] = Named(rejection.command_id, trace, opened.left_out)
                 reason = f"rejected: {invalid}"
-                # The body stays as it is, and may not hold the trace.
-                parcels.append(self._to_dead_letters(message, (rejection,), message.body, reason, trace=trace))
+                # The body stays as it is, and may hold neither the id nor the trace.
+                parcels.append(
+                    self._to_dead_letters(
+                        message, (rejection,), message.body, reason, command_id=rejection.command_id, trace=trace
+                    )
+                )
             except Exception as error:  # noqa: BLE001 - the edge of one record, which goes back to SQS
                 parcels.append(self._broken(message, error))
         return parcels, accepted, named
@@ -209,9 +213,16 @@ class Deliveries:
         assert_never(settlement)
 
     def _to_dead_letters(
-        self, message: Incoming, outcomes: Sequence[Outcome], body: str, reason: str, *, trace: Trace = NO_TRACE
+        self,
+        message: Incoming,
+        outcomes: Sequence[Outcome],
+        body: str,
+        reason: str,
+        *,
+        command_id: str | None = None,
+        trace: Trace = NO_TRACE,
     ) -> Parcel:
-        letter = dead_letter(body, reason=reason, sent_at=message.sent_at, trace=trace)
+        letter = dead_letter(body, reason=reason, sent_at=message.sent_at, command_id=command_id, trace=trace)
         if letter is None:
             return Parcel(message.message_id, outcomes, send=None, withheld=_TOO_LARGE)
         return Parcel(message.message_id, outcomes, (self._settings.dead_letter_queue_url, letter), withheld=None)

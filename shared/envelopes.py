@@ -15,10 +15,18 @@ from shared.commands import InvalidCommand, is_command_id, read_instant, unread
 from shared.errors import DeploymentFault
 from shared.field_errors import field_error, show
 from shared.outcomes import FieldError
+from shared.publishing import COMMAND_ID, SENT_AT
 from shared.traces import NO_TRACE, Trace, valid_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+class Origin(NamedTuple):
+    """What the attributes of a dead letter say of its first message: moved to a queue, it gets a new id and time."""
+
+    command_id: str | None = None
+    sent_at: datetime | None = None
 
 
 class Incoming(NamedTuple):
@@ -26,7 +34,8 @@ class Incoming(NamedTuple):
 
     `sent_at`: when SQS took it, see `Opened` for the sender. `receives`: how often SQS has delivered it, this time
     included. `receipt_handle` names this delivery to SQS. `trace`: that of its message attributes; `left_out`: those of
-    them, name and value, that are no part of a trace.
+    them, name and value, that are no part of a trace. `origin`: the id and the
+    time that the attributes of a dead letter name.
     """
 
     message_id: str
@@ -36,6 +45,7 @@ class Incoming(NamedTuple):
     receipt_handle: str | None = None
     trace: Trace = NO_TRACE
     left_out: tuple[tuple[str, str], ...] = ()
+    origin: Origin = Origin()
 
     @property
     def is_repeat(self) -> bool:
@@ -59,7 +69,8 @@ def _incoming(record: Mapping[str, Any], *, now: datetime) -> Incoming:
         raise ValueError(record["eventSource"])
     attributes = record.get("attributes", {})
     sent = attributes.get("SentTimestamp")
-    trace, left_out = read_attributes(record.get("messageAttributes"), kind="dataType", value="stringValue")
+    texts = attribute_texts(record.get("messageAttributes"), kind="dataType", value="stringValue")
+    trace, left_out = read_trace(texts)
     return Incoming(
         message_id=record["messageId"],
         body=record["body"],
@@ -68,19 +79,33 @@ def _incoming(record: Mapping[str, Any], *, now: datetime) -> Incoming:
         receipt_handle=record.get("receiptHandle"),
         trace=trace,
         left_out=left_out,
+        origin=read_origin(texts),
     )
 
 
-def read_attributes(attributes: object, *, kind: str, value: str) -> tuple[Trace, tuple[tuple[str, str], ...]]:
-    """Return the trace in message attributes, and those, name and value, that are no part of one.
-
-    `kind` and `value` are the keys of an attribute's type and text. Attributes that are no text are somebody else's.
-    """
+def attribute_texts(attributes: object, *, kind: str, value: str) -> dict[str, str]:
+    """Return the message attributes that are texts. `kind` and `value` are the keys of an attribute's type and text."""
     named = attributes if isinstance(attributes, dict) else {}
-    there = {name: named[name] for name in Trace._fields if isinstance(named.get(name), dict)}
-    texts = {name: each.get(value) for name, each in there.items() if each.get(kind) == "String"}
-    trace, left_out = valid_part({name: text for name, text in texts.items() if isinstance(text, str)})
+    texts = {
+        name: each.get(value) for name, each in named.items() if isinstance(each, dict) and each.get(kind) == "String"
+    }
+    return {name: text for name, text in texts.items() if isinstance(text, str)}
+
+
+def read_trace(texts: Mapping[str, str]) -> tuple[Trace, tuple[tuple[str, str], ...]]:
+    """Return the trace in message attributes, and those, name and value, that are no part of one."""
+    trace, left_out = valid_part({name: texts[name] for name in Trace._fields if name in texts})
     return trace, tuple((name, str(text)) for name, text in left_out.items())
+
+
+def read_origin(texts: Mapping[str, str]) -> Origin:
+    """Return the id and the time in message attributes; an invalid one is ignored."""
+    command_id = texts.get(COMMAND_ID)
+    try:
+        sent_at = read_instant(texts.get(SENT_AT))
+    except ValueError:
+        sent_at = None
+    return Origin(command_id if is_command_id(command_id) else None, sent_at)
 
 
 class Unreadable(NamedTuple):
@@ -93,11 +118,11 @@ class Unreadable(NamedTuple):
 class Opened(NamedTuple):
     """What is inside all the envelopes of a message, still unread: parsed JSON, or `Unreadable`.
 
-    `sent_at`: the earliest time that SQS or an envelope names. SNS may try for hours to hand a notification to SQS,
-    and EventBridge replays events of long ago, with their old `time`
+    `sent_at`: the earliest time that SQS, an envelope or the `Origin` names. SNS may try for hours to hand a
+    notification to SQS, and EventBridge replays events of long ago, with their old `time`
     (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-replay-archived-event.html). `command_id`: the id that
-    its sender got, for a command that names none. `trace` and `left_out`: as of an `Incoming`; the innermost envelope
-    that has a trace decides.
+    its sender got, for a command that names none: of the innermost envelope, else of the `Origin`, else of SQS.
+    `trace` and `left_out`: as of an `Incoming`; the innermost envelope that has a trace decides.
     """
 
     content: object
@@ -123,7 +148,7 @@ class Opened(NamedTuple):
 
     def inside(self, content: object, *, envelope: Mapping[str, Any], command_id: str, time: str) -> Self:
         """Return what is inside of `envelope`; `command_id` and `time` are its names for both."""
-        trace, left_out = read_attributes(envelope.get("MessageAttributes"), kind="Type", value="Value")
+        trace, left_out = read_trace(attribute_texts(envelope.get("MessageAttributes"), kind="Type", value="Value"))
         sent_at = self.sent_at
         if time in envelope:
             try:
@@ -146,10 +171,19 @@ class Opened(NamedTuple):
 
 def open_envelope(message: Incoming) -> Opened:
     """Take off the envelopes of a message until there is none; each has less in it."""
-    opened = Opened(_parse(message.body), message.sent_at, message.message_id, message.trace, message.left_out)
+    opened = Opened(
+        content=_parse(message.body),
+        sent_at=min(message.sent_at, message.origin.sent_at or message.sent_at),
+        command_id=message.origin.command_id or message.message_id,
+        trace=message.trace,
+        left_out=message.left_out,
+    )
     while True:
         envelope: Any = opened.content
         match envelope:
+            # Not an envelope: one of its two commands would vanish silently. It is rejected for its unknown fields.
+            case {"command": _} | {"Message": _, "detail": _}:
+                return opened
             # https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
             case {"Type": "Notification", "TopicArn": str(), "Message": str(text)}:
                 opened = opened.inside(_parse(text), envelope=envelope, command_id="MessageId", time="Timestamp")

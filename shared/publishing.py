@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import batched
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -12,7 +13,6 @@ from shared.traces import NO_TRACE, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
 
     from shared.aws import Failure
     from shared.commands import Command
@@ -40,7 +40,11 @@ FAILURE_REASON: Final = "failure_reason"
 SENT_AT: Final = "sent_at"
 """The message attribute that says when a message in the dead-letter queue was first sent, RFC 3339."""
 
+COMMAND_ID: Final = "command_id"
+"""The message attribute that names the command of a message in the dead-letter queue whose body may not."""
+
 _LONGEST_REASON: Final = 256
+_ANY_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)  # all are written in as many characters
 
 
 class EventBus(Protocol):
@@ -181,30 +185,35 @@ def _event(outcome: Outcome) -> BusEvent:
 def remainder_message(body: str, *, delay_seconds: int) -> Message | None:
     """Give the message that brings a remainder back, or `None` when it no longer fits into one.
 
-    It is never split, or the command would have two finals; the message is then left to SQS as it came.
+    It is never split, or the command would have two finals; the message is then left to SQS as it came. A remainder
+    must leave room for the attributes of a dead letter, or it could never end as one.
     """
-    if len(body.encode()) > LARGEST_MESSAGE:
+    if dead_letter(body, reason="?", sent_at=_ANY_TIME) is None:
         return None
     return Message(body=body, attributes={}, delay_seconds=delay_seconds)
 
 
-def dead_letter(body: str, *, reason: str, sent_at: datetime, trace: Trace = NO_TRACE) -> Message | None:
+def dead_letter(
+    body: str, *, reason: str, sent_at: datetime, command_id: str | None = None, trace: Trace = NO_TRACE
+) -> Message | None:
     """Give a message for the dead-letter queue, its body intact, or `None` when not even a short reason fits beside it.
 
     `sent_at`, when the message first came, goes along: a command that names no time of its own is as old as that, and
     whoever sends it again must know. What does not fit SQS itself moves there, after `maxReceiveCount` deliveries.
-    `trace` goes along too, unless there is no room for it.
+    `command_id` and then `trace` go along too, unless there is no room for them.
     """
-    at = to_rfc3339(sent_at)
-    room = LARGEST_MESSAGE - len(body.encode()) - sum(map(len, (SENT_AT, at, "String", FAILURE_REASON, "String")))
-    traced = trace.parts if attributes_size(trace.parts) < room else {}
-    room -= attributes_size(traced)
+    attributes = {SENT_AT: to_rfc3339(sent_at)}
+    room = LARGEST_MESSAGE - len(body.encode()) - attributes_size(attributes | {FAILURE_REASON: ""})
+    for extra in ({} if command_id is None else {COMMAND_ID: command_id}, trace.parts):
+        if attributes_size(extra) < room:
+            attributes |= extra
+            room -= attributes_size(extra)
     # One byte a character, and nothing that SQS would not take: whole reasons are in the outcome.
     printable = "".join(each if " " <= each <= "~" else "?" for each in reason)
     fitting = printable[: min(room, _LONGEST_REASON)] if room > 0 else ""
     if not fitting:
         return None
-    return Message(body=body, attributes={FAILURE_REASON: fitting, SENT_AT: at, **traced}, delay_seconds=0)
+    return Message(body=body, attributes={FAILURE_REASON: fitting} | attributes, delay_seconds=0)
 
 
 def attributes_size(attributes: Mapping[str, str]) -> int:

@@ -77,7 +77,7 @@ def test_what_gave_up_goes_back_and_what_expired_only_when_renewed(
         """What became of each message, by what was in it."""
         assert redrive.main(["--queue", dead.rpartition("/")[2], "--json", *arguments]) == 0
         shown: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["messages"]
-        return {each["command_id"] or each["body"]: each["done"] for each in shown}
+        return {each["body"] or each["command_id"]: each["done"] for each in shown}
 
     huawei.set_faults(Fault(kind="error_json", operation="stop_batch_task", status=503))
     stack.sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(GIVES_UP))

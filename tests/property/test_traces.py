@@ -169,7 +169,7 @@ class World:
         found = letter_of(received, ttl=timedelta(hours=6))
         move = decide(found, now=self.clock.now(), rejected=True, renew=True)
         assert isinstance(move, Move)
-        return Sent(move.body, parts_of(move.trace), NO_TRACE)
+        return Sent(move.body, dict(move.attributes), NO_TRACE)
 
     def said(self) -> list[dict[str, Any]]:
         """All that says which command it is about: outcomes and log lines."""

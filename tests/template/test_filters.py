@@ -6,9 +6,12 @@ import json
 from typing import Any, Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from shared.commands import InvalidCommand, read_command
+from shared.envelopes import Incoming, open_envelope
+from tests.fakes import NOW, defaults
 from tests.template.filters import matches
 from tests.template.loading import translated
 
@@ -24,7 +27,8 @@ COMMAND_WORDS: Final = st.one_of(
 ANYTHING: Final = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["stop_targets", "stop_task", "", "x"]),
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["detail", "source", "a"]), inner, max_size=3)
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["detail", "command", "source", "a"]), inner, max_size=3)
     ),
     max_leaves=8,
 )
@@ -32,10 +36,15 @@ ANYTHING: Final = st.recursive(
 
 @st.composite
 def bodies(draw: st.DrawFn) -> dict[str, Any]:
-    """JSON objects, whose `command`, here and in `detail`, is a text if it is there, as is their `detail-type`."""
+    """JSON objects, whose `command`, here and in `detail`, is a text if it is there, as is their `detail-type`.
+
+    Their `detail` is no list; what is in the other fields may be anything.
+    """
     detail: Any = draw(st.just(ABSENT) | ANYTHING | st.dictionaries(st.sampled_from(["task_id", "detail"]), ANYTHING))
+    if isinstance(detail, list):
+        detail = {"list": detail}
     if isinstance(detail, dict):
-        detail = {"command": draw(COMMAND_WORDS), **detail}
+        detail = detail | {"command": draw(COMMAND_WORDS)}
         detail = {name: value for name, value in detail.items() if value is not ABSENT}
     body = {
         "command": draw(COMMAND_WORDS),
@@ -43,6 +52,7 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
         "source": draw(st.sampled_from([ABSENT, "my.deployments"])),
         "detail": detail,
         "task_id": draw(st.sampled_from([ABSENT, "5f1a"])),
+        "list": draw(st.just(ABSENT) | st.lists(ANYTHING, max_size=3)),
     }
     return {name: value for name, value in body.items() if value is not ABSENT}
 
@@ -65,6 +75,15 @@ def test_each_object_goes_to_exactly_one_queue(body: dict[str, Any]) -> None:
 
 
 @given(bodies())
+@settings(max_examples=200)
+def test_what_a_function_carries_out_comes_to_its_queue(body: dict[str, Any]) -> None:
+    opened: Any = open_envelope(Incoming("m-0", json.dumps(body), NOW)).payload
+    kind = opened.get("command") if isinstance(opened, dict) else None
+    if kind in {"stop_task", "stop_targets"}:
+        assert queues_of(body) == ["StopTargets" if kind == "stop_targets" else "StopTask"]
+
+
+@given(bodies())
 @settings(max_examples=500)
 def test_each_command_and_each_event_goes_to_its_queue_whatever_exists_means_in_a_missing_object(
     body: dict[str, Any],
@@ -76,6 +95,28 @@ def test_each_command_and_each_event_goes_to_its_queue_whatever_exists_means_in_
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+WORDS: Final = st.sampled_from(["stop_targets", "stop_task", "x"])
+LISTS: Final = st.lists(WORDS, min_size=1, max_size=3)
+OBJECTS: Final = st.lists(st.fixed_dictionaries({"command": WORDS}), min_size=1, max_size=3)
+
+
+@given(
+    st.fixed_dictionaries({"command": LISTS})
+    | st.fixed_dictionaries({"detail": OBJECTS | st.fixed_dictionaries({"command": LISTS})})
+)
+@example({"detail": [{"command": "stop_targets"}, {"command": "stop_task"}]})
+def test_a_list_may_go_to_both_queues_and_no_function_carries_it_out(odd: dict[str, Any]) -> None:
+    valid = {"command": "stop_targets", "task_id": "5f1a", "targets": ["d0"]}
+    body = {"detail-type": "x", "source": "my.deployments", "detail": valid} | odd
+    assert queues_of(body)
+    words = [each["command"] for each in odd["detail"]] if isinstance(odd.get("detail"), list) else None
+    if words and {"stop_targets", "stop_task"} <= {*words}:
+        assert queues_of(body) == ["StopTask", "StopTargets"]
+    opened = open_envelope(Incoming("m-0", json.dumps(body), NOW))
+    with pytest.raises(InvalidCommand):
+        read_command(opened.payload, defaults=defaults())
 
 
 @pytest.mark.parametrize("body", [None, 1, "stop_targets", ["stop_targets"], [{"command": "stop_targets"}]])

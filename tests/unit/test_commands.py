@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -478,10 +479,17 @@ def test_a_command_cannot_be_changed() -> None:
 
 
 def test_a_message_is_written_in_characters_that_sqs_takes() -> None:
-    command = read_command({**TASK, "reason": "\uffff \x01 ☂ 🛑"}, defaults=defaults())
-    assert command.to_message().isascii()
-    assert command.to_message().isprintable()
-    assert read_command(json.loads(command.to_message()), defaults=defaults()).reason == command.reason
+    reason = "\uffff \ufffe \\\uffff \x01 \x7f \n ☂ 🛑"
+    command = read_command({**TASK, "reason": reason}, defaults=defaults())
+    assert re.fullmatch("[\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*", command.to_message())
+    assert read_command(json.loads(command.to_message()), defaults=defaults()).reason == reason
+
+
+@pytest.mark.parametrize("character", ["a", "ж", "任", "🔥", "\x7f"])
+def test_a_message_is_as_long_as_what_a_sender_wrote(character: str) -> None:
+    command = read_command({**TASK, "reason": character * 512}, defaults=defaults())
+    bare = read_command({**TASK, "reason": ""}, defaults=defaults())
+    assert len(command.to_message().encode()) == len(bare.to_message().encode()) + 512 * len(character.encode())
 
 
 @pytest.mark.parametrize(("said", "taken"), [({}, True), ({"confirm": False}, False), ({"confirm": True}, True)])

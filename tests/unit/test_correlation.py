@@ -13,11 +13,12 @@ import pytest
 from aws_lambda_powertools import Logger
 
 from local.redrive import Move, decide, letter_of, main
+from shared.aws import Message, message_size
 from shared.commands import InvalidCommand, read_command
 from shared.deliveries import Deliveries
 from shared.errors import CommandRejected
 from shared.findings import Finding, Trust, Verdict
-from shared.outcomes import shorten
+from shared.outcomes import shorten, to_rfc3339
 from shared.planning import BatchTask
 from shared.publishing import LARGEST_MESSAGE, Publisher, dead_letter
 from shared.settings import StopInWorkflowSettings, read_settings
@@ -31,7 +32,6 @@ from tests.schemas import faults
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from shared.aws import Message
     from shared.planning import Call, Task
 
 PARENT: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -379,6 +379,25 @@ def test_no_trace_has_a_message_left_to_sqs_that_would_have_gone_without_it() ->
         assert (dead_letter("x" * size, reason="r", sent_at=NOW, trace=Trace(PARENT)) is None) is (bare is None)
 
 
+def test_the_id_of_a_dead_letter_has_its_place_after_the_reason_and_before_the_trace() -> None:
+    trace = Trace(PARENT, STATE)
+    times = sum(map(len, ("sent_at", WHEN, "failure_reason"))) + 2 * 6
+    id_, traced = len("command_id" + "c-1") + 6, sum(map(len, ("traceparent", PARENT, "tracestate", STATE))) + 2 * 6
+    for spare, there in [
+        (1, set()),
+        (id_, set()),
+        (id_ + 1, {"command_id"}),
+        (id_ + traced, {"command_id"}),
+        (id_ + traced + 1, {"command_id", "traceparent", "tracestate"}),
+    ]:
+        body = "x" * (LARGEST_MESSAGE - times - spare)
+        letter = dead_letter(body, reason="rejected: no", sent_at=NOW, command_id="c-1", trace=trace)
+        assert letter is not None
+        assert letter.attributes.keys() - {"failure_reason", "sent_at"} == there
+        assert message_size(letter) <= LARGEST_MESSAGE
+    assert dead_letter("x" * (LARGEST_MESSAGE - times), reason="no", sent_at=NOW, command_id="c-1") is None
+
+
 # Redrive
 
 
@@ -390,30 +409,36 @@ def moved(body: str | dict[str, Any], **attributes: Any) -> Move:
     return decision
 
 
+def trace_in(move: Move) -> dict[str, str]:
+    return {name: value for name, value in move.attributes.items() if name in TRACED}
+
+
 NAMED: Final = STOP | {"command_id": "c-1", "requested_at": WHEN}
 
 
 @pytest.mark.parametrize("body", [STOP, NAMED, "no JSON", STOP | {"targets": []}, event(STOP), notification(STOP)])
 def test_redrive_sends_the_trace_along_as_attributes(body: str | dict[str, Any]) -> None:
-    assert moved(body, **TRACED).trace == Trace(PARENT, STATE)
-    assert moved(body).trace == NO_TRACE
-    assert moved(body, traceparent="nonsense", tracestate=STATE).trace == NO_TRACE
+    assert trace_in(moved(body, **TRACED)) == TRACED
+    assert trace_in(moved(body)) == {}
+    assert trace_in(moved(body, traceparent="nonsense", tracestate=STATE)) == {}
 
 
 def test_redrive_keeps_the_trace_of_an_envelope_that_it_takes_off() -> None:
     move = moved(notification(event(STOP), **TRACED), traceparent=OTHER)
-    assert (json.loads(move.body)["command_id"], move.trace) == ("e-1", Trace(PARENT, STATE))
+    assert (json.loads(move.body)["command_id"], trace_in(move)) == ("e-1", TRACED)
 
 
 def test_redrive_sends_a_command_without_its_trace_rather_than_not_at_all() -> None:
     body = json.dumps(NAMED | {"reason": ""})
     padded = f"{body}{' ' * (LARGEST_MESSAGE - len(body))}"
-    assert moved(padded, **TRACED) == Move(padded, renewed=False)
-    assert moved(padded[:-200], **TRACED) == Move(padded[:-200], renewed=False, trace=Trace(PARENT, STATE))
+    assert moved(padded, **TRACED) == Move(padded, renewed=False, attributes={})
+    assert moved(padded[:-50], **TRACED).attributes == {"sent_at": WHEN}
+    assert moved(padded[:-100], **TRACED).attributes == {"sent_at": WHEN, "command_id": "c-1"}
+    assert moved(padded[:-300], **TRACED).attributes == {"sent_at": WHEN, "command_id": "c-1"} | TRACED
 
 
 def test_redrive_fills_no_call_beyond_what_sqs_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = datetime.now(UTC)
+    now = datetime.now(UTC).replace(microsecond=0)
     body = json.dumps(STOP | {"command_id": "c-1", "requested_at": now.isoformat()})
     half = f"{body}{' ' * (LARGEST_MESSAGE // 2 - len(body))}"
     letters = [
@@ -424,7 +449,8 @@ def test_redrive_fills_no_call_beyond_what_sqs_takes(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("boto3.client", lambda *_, **__: sqs)
     assert main(["--queue", dead_letters.DEAD, "--apply"]) == 0
     assert sqs.calls.count("send_message_batch") == 2, "both together with their attributes are too much for one"
-    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in TRACED.items()}
+    texts = {"sent_at": to_rfc3339(now), "command_id": "c-1"} | TRACED
+    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in texts.items()}
     assert sqs.queues[dead_letters.SOURCE] == [{"Body": half, "MessageAttributes": attributes}] * 2
 
 

@@ -15,9 +15,11 @@ from shared.aws import AwsRefused, BusEvent, Message
 from shared.deliveries import Deliveries
 from shared.errors import DeploymentFault
 from shared.findings import Finding, Verdict
+from shared.outcomes import to_rfc3339
 from shared.planning import BatchTask, Stop
-from shared.publishing import LARGEST_MESSAGE, Publisher
+from shared.publishing import LARGEST_MESSAGE, Publisher, dead_letter, remainder_message
 from shared.telemetry import Telemetry
+from shared.traces import Trace
 from tests.fakes import BATCH, CHECK, NOW, Clock, FakeAws, FakeHuawei, delivery, settings_of
 from tests.quiet import quiet_logger
 from tests.unit.test_envelopes import event as in_an_event
@@ -392,6 +394,135 @@ def test_a_remainder_that_no_longer_fits_into_a_message_is_left_to_sqs_as_it_cam
     assert world.deliver(body, seconds=900) == ["m-0"]
     assert world.aws.remainders == []
     assert world.aws.events == []
+
+
+def test_a_remainder_that_goes_on_can_end_too() -> None:
+    fitted = set()
+    for size in range(LARGEST_MESSAGE - 160, LARGEST_MESSAGE + 2):
+        body = "☂" * (size // 3) + "x" * (size % 3)
+        goes_on = remainder_message(body, delay_seconds=0) is not None
+        for reason in ("gave_up", "rejected: no"):
+            letter = dead_letter(body, reason=reason, sent_at=NOW, command_id="c-1", trace=Trace("x" * 55, "y" * 512))
+            assert goes_on == (letter is not None)
+        fitted.add(goes_on)
+    assert fitted == {True, False}
+
+
+@pytest.mark.parametrize("character", ["任", "🔥", "ж", "\x7f"])
+def test_a_remainder_is_no_larger_than_its_command_whatever_it_is_written_in(character: str) -> None:
+    more = {"reason": character * 512, "requested_by": character * 128, "attempt": 1, "command_id": "c-1"}
+    named = {
+        "project_id": "project-1",
+        "confirm": False,
+        "requested_at": to_rfc3339(NOW),
+        "expires_at": to_rfc3339(hours(9)),
+    }
+    targets = [f"{n:0>250}" for n in range((LARGEST_MESSAGE - 5000) // 253)]
+    bare = json.dumps(stop(*targets, **more, **named), separators=(",", ":"), ensure_ascii=False)
+    assert LARGEST_MESSAGE - 5000 < len(bare.encode()) < LARGEST_MESSAGE - 2000
+    fill = ["x" * 200 + str(n) for n in range((LARGEST_MESSAGE - 80 - len(bare.encode())) // 206)]
+    body = json.dumps(stop(*targets, *fill, **more, **named), separators=(",", ":"), ensure_ascii=False)
+    world = World()
+    world.huawei.disturb = always(PASSING)
+    assert world.deliver(body, seconds=900) == []
+    (remainder,) = world.aws.remainders
+    assert len(remainder.body.encode()) == len(body.encode())
+    assert json.loads(remainder.body)["reason"] == character * 512
+
+
+def test_what_the_readme_says_of_messages_near_the_limit() -> None:
+    names = {"project_id": "p" * 64, "instance_id": "i" * 36, "requested_at": "2026-11-23T08:49:05Z"}
+    names |= {"reason": "🔥" * 512, "requested_by": "🔥" * 128}
+    bare = json.dumps(stop(**names), separators=(",", ":"), ensure_ascii=False)
+    trace = {"traceparent": f"01-{'1' * 32}-{'1' * 16}-01-{'"' * 456}", "tracestate": '"' * 512}
+    room = (
+        LARGEST_MESSAGE - 1536 - len(bare.encode()) - sum(len(name) + 6 + len(value) for name, value in trace.items())
+    )
+    targets = [f"{n:0>250}" for n in range(room // 253 - 1)]
+    letters = room + 1 - 253 * len(targets) - 2 * len('"",')
+    targets += ["x" * (letters // 2), "y" * (letters - letters // 2)]
+    world = World()
+    world.huawei.disturb = always(PASSING)
+    body = json.dumps(stop(*targets, **names), separators=(",", ":"), ensure_ascii=False)
+    assert len(body.encode()) == len(bare.encode()) + room
+    event = delivery(body, ids=["0" * 36])
+    event["Records"][0]["messageAttributes"] = {
+        name: {"dataType": "String", "stringValue": value} for name, value in trace.items()
+    }
+    answer = world.deliveries.handle(event, deadline=world.clock.deadline(900))
+    assert (answer, len(world.aws.remainders)) == ({"batchItemFailures": []}, 1)
+    for size, letters in [(LARGEST_MESSAGE - 57, 0), (LARGEST_MESSAGE - 58, 1)]:
+        world = World()
+        world.deliver("x" * size)
+        assert len(world.aws.dead_letters) == letters
+
+
+def moved_back(letter: Message, *, seconds: float, message_id: str = "new") -> dict[str, Any]:
+    """Return the delivery of a dead letter that SQS's own redrive moved back: with a new id and time."""
+    moved = delivery(letter.body, ids=[message_id], sent_at=NOW + timedelta(seconds=seconds))
+    moved["Records"][0]["messageAttributes"] = {
+        name: {"dataType": "String", "stringValue": value} for name, value in letter.attributes.items()
+    }
+    return moved
+
+
+REJECTED: dict[str, Any] = {
+    "no JSON": ("{", "m-0"),
+    "no command": ({"command": "stop"}, "m-0"),
+    "an unknown field": (stop("d0", surplus=1), "m-0"),
+    "a bad id": (stop("d0", surplus=1, command_id="a b"), "m-0"),
+    "a good id": (stop("d0", surplus=1, command_id="c-1"), "c-1"),
+    "a notification": (sns("{"), "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324"),
+    "an event": (in_an_event(stop()), "6a7e8feb-b491-4cf7-a9f1-bf3703467718"),
+    "guarded": ({"command": "stop_targets", "task_id": BATCH.task_id, "all_targets": True}, "m-0"),
+    "of the other queue": ({"command": "stop_task", "task_id": CHECK.task_id}, "m-0"),
+}
+
+
+@pytest.mark.parametrize(("body", "command_id"), REJECTED.values(), ids=REJECTED)
+def test_a_rejected_message_keeps_its_name_and_its_age_when_sqs_moves_it_back(body: Any, command_id: str) -> None:
+    world = World(targets=1)
+    assert world.deliver(body) == []
+    for turn in (1, 2):
+        (letter,) = world.aws.dead_letters
+        assert {name: letter.attributes[name] for name in ("command_id", "sent_at")} == {
+            "command_id": command_id,
+            "sent_at": world.aws.events[0]["requested_at"] or to_rfc3339(NOW),
+        }
+        world.aws.queues.clear()
+        world.clock.seconds = 600.0 * turn
+        moved = moved_back(letter, seconds=world.clock.seconds, message_id=f"new-{turn}")
+        assert world.deliveries.handle(moved, deadline=world.clock.deadline()) == {"batchItemFailures": []}
+    assert {event["command_id"] for event in world.aws.events} == {command_id}
+    assert len({event["outcome_id"] for event in world.aws.events}) == 1, "the same rejection, for a consumer to drop"
+
+
+def test_what_was_forbidden_is_as_old_as_it_was_when_sqs_moves_it_back() -> None:
+    world = World(targets=1)
+    world.deliver(REJECTED["guarded"][0])
+    (letter,) = world.aws.dead_letters
+    allowed = World(targets=1, ALLOW_STOP_ALL="true")
+    allowed.clock.seconds = 3601
+    moved = moved_back(letter, seconds=3601)
+    for receives in (1, 2):
+        moved["Records"][0]["attributes"]["ApproximateReceiveCount"] = str(receives)
+        assert allowed.deliveries.handle(moved, deadline=allowed.clock.deadline()) == {"batchItemFailures": []}
+    assert [event["status"] for event in allowed.aws.events] == ["expired", "expired"], (
+        "it never was valid in the queue"
+    )
+    assert allowed.huawei.calls == []
+
+
+@pytest.mark.parametrize("outer", ["stop_targets", "stop_task", "x", None, ["stop_targets"]])
+def test_of_a_command_that_is_an_envelope_too_neither_is_carried_out(outer: object) -> None:
+    world = World(targets=2)
+    body = in_an_event(stop("d1")) | stop("d0") | {"command": outer}
+    assert (
+        world.deliver(body, sns(json.dumps(stop("d1"))) | body, sns(json.dumps(stop("d1"))) | {"command": outer}) == []
+    )
+    assert [event["status"] for event in world.aws.events] == ["rejected"] * 3
+    assert json.loads(world.aws.dead_letters[0].body) == body
+    assert world.huawei.calls == []
 
 
 @pytest.mark.parametrize(("size", "kept"), [(LARGEST_MESSAGE, []), (LARGEST_MESSAGE - 67, ["rejected: "])])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.commands import InvalidCommand, StopTask, read_command
-from shared.envelopes import Incoming, Opened, open_envelope, read_delivery
+from shared.envelopes import Incoming, Opened, Origin, open_envelope, read_delivery
 from shared.errors import DeploymentFault
 from shared.field_errors import show
 from shared.traces import NO_TRACE, Trace
@@ -113,6 +113,12 @@ def test_a_direct_call_needs_no_envelope() -> None:
         event(json.dumps(COMMAND)),
         sns(json.dumps({"Type": "Notification", "Message": json.dumps(COMMAND)})),
         sns(json.dumps(event(json.dumps(COMMAND)))),
+        event(COMMAND) | COMMAND,
+        event(COMMAND) | {"command": None},
+        sns(json.dumps(COMMAND)) | COMMAND,
+        sns(json.dumps(COMMAND)) | event(COMMAND),
+        sns(json.dumps(event(COMMAND) | COMMAND)),
+        event(event(COMMAND) | COMMAND),
         [COMMAND],
         "[]",
         "null",
@@ -439,3 +445,78 @@ def test_what_cannot_be_read_keeps_its_trace_and_the_id_that_its_sender_got() ->
         _ = found.payload
     known = invalid.value.known
     assert (known.command_id, known.traceparent, known.tracestate) == (SNS_ID, PARENT, STATE)
+
+
+# What a dead letter says of its first message
+
+
+def moved_back(body: object, **attributes: object) -> Opened:
+    """Return what is in a message that SQS took an hour after NOW, with these attributes."""
+    raw = delivery(json.dumps(body), sent_at=NOW + timedelta(hours=1))
+    raw["Records"][0]["messageAttributes"] = {
+        name: {"dataType": "String", "stringValue": value} for name, value in attributes.items()
+    }
+    (message,) = read_delivery(raw, now=NOW)
+    assert message.sent_at == NOW + timedelta(hours=1), "that of SQS: by it a repeat was valid in the queue, or not"
+    return open_envelope(message)
+
+
+@pytest.mark.parametrize(
+    ("sent_at", "age"),
+    [
+        ("2026-11-23T08:49:05.123Z", timedelta(hours=1)),
+        ("2026-11-23t09:49:05.123+01:00", timedelta(hours=1)),
+        ("2026-11-23T08:49:06.123Z", timedelta(hours=1) - timedelta(seconds=1)),
+        ("2026-11-23T09:49:05.124Z", timedelta()),
+        ("2030-01-01T00:00:00Z", timedelta()),
+        ("2026-11-23", timedelta()),
+        ("2026-02-30T00:00:00Z", timedelta()),
+        ("1795423745123", timedelta()),
+        ("yesterday", timedelta()),
+        ("", timedelta()),
+        (None, timedelta()),
+    ],
+)
+def test_an_attribute_makes_a_command_older_and_never_younger(sent_at: str | None, age: timedelta) -> None:
+    assert moved_back(COMMAND, sent_at=sent_at).sent_at == NOW + timedelta(hours=1) - age
+
+
+def test_the_earliest_of_attribute_and_envelope_counts() -> None:
+    in_between = {"time": "2026-11-23T09:00:00Z"}
+    assert moved_back(event(COMMAND) | in_between, sent_at="2026-11-23T08:49:05.123Z").sent_at == NOW
+    later = moved_back(event(COMMAND) | in_between, sent_at="2026-11-23T09:30:00Z")
+    assert later.sent_at == datetime(2026, 11, 23, 9, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("given", "command_id"),
+    [
+        ("c-9", "c-9"),
+        ("x" * 64, "x" * 64),
+        ("x" * 65, "m-0"),
+        ("a b", "m-0"),
+        ("c-9\n", "m-0"),
+        ("", "m-0"),
+        (None, "m-0"),
+    ],
+)
+def test_an_attribute_names_a_command_that_has_no_other_name(given: str | None, command_id: str) -> None:
+    assert moved_back(COMMAND, command_id=given).command_id == command_id
+    assert moved_back(event(COMMAND), command_id=given).command_id == EVENT_ID, "the innermost envelope wins"
+    assert moved_back(event(COMMAND) | {"id": "a b"}, command_id=given).command_id == command_id
+    assert read_command(moved_back(COMMAND, command_id=given).payload, defaults=defaults()).command_id == "c-1"
+
+
+def test_attributes_that_are_no_texts_name_nothing() -> None:
+    raw = delivery("{}")
+    raw["Records"][0]["messageAttributes"] = {
+        "command_id": {"dataType": "Binary", "binaryValue": "Yy05"},
+        "sent_at": {"dataType": "Number", "stringValue": "2026-11-23T08:00:00Z"},
+        "other": 1,
+    }
+    assert read_delivery(raw, now=NOW)[0].origin == Origin()
+
+
+def test_the_attributes_of_a_notification_name_nothing() -> None:
+    found = through_sns(COMMAND, command_id="c-9", sent_at="2026-11-23T08:00:00Z")
+    assert (found.command_id, found.sent_at) == (SNS_ID, NOW)

@@ -75,6 +75,11 @@ def in_an_event(command: dict[str, Any]) -> dict[str, Any]:
     return {"detail-type": "Rollout Failed", "source": "example.fleet", "detail": command}
 
 
+def attributes_of(command_id: str, sent_at: datetime | None = NOW) -> dict[str, str]:
+    time = {} if sent_at is None else {"sent_at": to_rfc3339(sent_at)}
+    return time | {"command_id": command_id}
+
+
 ENVELOPES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "raw": lambda command: command,
     "SNS": by_topic,
@@ -102,7 +107,7 @@ def test_a_command_that_names_its_time_and_id_is_moved_to_the_byte(
     envelope: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> None:
     body = json.dumps(envelope(STOP | {"command_id": "c-1", "requested_at": to_rfc3339(NOW)}), indent=1)
-    assert decided(body) == Move(body, renewed=False)
+    assert decided(body) == Move(body, renewed=False, attributes=attributes_of("c-1"))
 
 
 def test_a_command_that_sqs_moved_keeps_the_id_under_which_its_outcomes_are_known() -> None:
@@ -220,7 +225,9 @@ def test_a_remainder_that_gave_up_moves_as_the_service_wrote_it() -> None:
     attributes: dict[str, Any] = dict(sent.attributes)
     lying = letter(sent.body, stamped=NOW + timedelta(minutes=5), **attributes)
     assert (lying.reason, lying.message.sent_at) == ("gave_up", NOW)
-    assert decide(lying, now=NOW + timedelta(minutes=59), rejected=False, renew=None) == Move(sent.body, renewed=False)
+    assert decide(lying, now=NOW + timedelta(minutes=59), rejected=False, renew=None) == Move(
+        sent.body, renewed=False, attributes=attributes_of("c-1")
+    )
     assert decide(lying, now=NOW + HOUR, rejected=False, renew=None) == Ask()
 
 
@@ -230,13 +237,15 @@ def test_a_remainder_that_gave_up_moves_as_the_service_wrote_it() -> None:
 )
 def test_what_is_no_command_stays_and_if_asked_for_is_moved_to_the_byte(body: str) -> None:
     assert decided(body) == Stay("it is no command, or was rejected (--rejected moves it)")
-    assert decided(body, rejected=True) == Move(body, renewed=False)
+    assert decided(body, rejected=True) == Move(body, renewed=False, attributes=attributes_of("m-1"))
 
 
 def test_what_is_no_command_is_as_old_as_its_message() -> None:
     old: dict[str, Any] = {"sent_at": to_rfc3339(NOW - HOUR)}
     assert decided("no JSON", **old, rejected=True) == Ask()
-    assert decided("no JSON", **old, rejected=True, renew=True) == Move("no JSON", renewed=True)
+    assert decided("no JSON", **old, rejected=True, renew=True) == Move(
+        "no JSON", renewed=True, attributes=attributes_of("m-1", None)
+    )
 
 
 def test_a_command_that_a_guard_rejected_stays_too_and_never_becomes_young() -> None:
@@ -245,6 +254,79 @@ def test_a_command_that_a_guard_rejected_stays_too_and_never_becomes_young() -> 
     assert isinstance(decided(everything, **guarded, renew=True), Stay)
     assert moved(everything, **guarded, rejected=True)["requested_at"] == to_rfc3339(NOW)
     assert decided(everything, **guarded, rejected=True, sent_at=to_rfc3339(NOW - HOUR)) == Ask()
+
+
+def test_what_is_no_command_keeps_its_name_and_its_age_on_the_way() -> None:
+    asked_at = to_rfc3339(NOW - HOUR / 2)
+    rejected: dict[str, Any] = {"failure_reason": "rejected: no", "sent_at": asked_at, "command_id": "c-7"}
+    decision = decided("no JSON", **rejected, rejected=True)
+    assert decision == Move("no JSON", renewed=False, attributes={"sent_at": asked_at, "command_id": "c-7"})
+    # It is rejected once more, half an hour later, and its second letter expires when the first would have.
+    again: dict[str, Any] = {"stamped": NOW + HOUR / 2, "message_id": "m-2", **rejected}
+    assert decided("no JSON", now=NOW + HOUR / 2, **again, rejected=True) == Ask()
+
+
+@pytest.mark.parametrize(
+    ("body", "command_id"),
+    [
+        (STOP, "c-7"),
+        (STOP | {"command_id": "c-1"}, "c-1"),
+        (in_an_event(STOP) | {"id": "e-1"}, "e-1"),
+        ("no JSON", "c-7"),
+    ],
+)
+def test_a_letter_is_known_by_the_id_of_its_outcome(body: Any, command_id: str) -> None:
+    lying = letter(body, failure_reason="rejected: no", command_id="c-7")
+    decision = decide(lying, now=NOW, rejected=True, renew=None)
+    assert isinstance(decision, Move)
+    shown = redrive.entry(lying, decision, now=NOW, applied=True)
+    assert (shown.command_id, decision.attributes["command_id"]) == (command_id, command_id)
+    assert any(f"command {command_id}" in line for line in redrive.lines_of(shown))
+    if body != "no JSON":
+        assert json.loads(decision.body).get("command_id") == command_id
+
+
+def test_an_id_that_is_none_is_not_taken() -> None:
+    assert moved(command_id="a b")["command_id"] == "m-1"
+    assert decided("no JSON", command_id="a b", rejected=True) == Move(
+        "no JSON", renewed=False, attributes=attributes_of("m-1")
+    )
+
+
+def test_what_is_renewed_does_not_say_that_it_is_old() -> None:
+    for body in (STOP, "no JSON"):
+        decision = decided(body, rejected=True, renew=True, now=NOW + HOUR)
+        assert isinstance(decision, Move)
+        assert decision.attributes == {"command_id": "m-1"}
+
+
+@pytest.mark.parametrize("body", [in_an_event(STOP) | STOP, by_topic(STOP) | STOP, by_topic(STOP) | in_an_event(STOP)])
+def test_a_command_that_is_an_envelope_too_is_moved_to_the_byte(body: dict[str, Any]) -> None:
+    decision = decided(body, rejected=True)
+    assert isinstance(decision, Move)
+    assert decision.body == json.dumps(body)
+
+
+@pytest.mark.parametrize(("room", "there"), [(37, ["sent_at"]), (64, ["sent_at"]), (65, ["sent_at", "command_id"])])
+def test_what_is_no_command_does_not_leave_its_time_behind(room: int, there: list[str]) -> None:
+    body = "x" * (LARGEST_MESSAGE - room)
+    decision = decided(body, message_id="twelve-chars", rejected=True)
+    assert isinstance(decision, Move)
+    assert list(decision.attributes) == there
+    too_large = "x" * (LARGEST_MESSAGE - 36)
+    assert decided(too_large, rejected=True) == Stay("with its time written out it would not fit into a message")
+    assert decided(too_large, rejected=True, renew=True, now=NOW + HOUR) == Move(
+        too_large, renewed=True, attributes={"command_id": "m-1"}
+    )
+
+
+@pytest.mark.parametrize("character", ["任", "🔥", "ж"])
+def test_what_is_taken_out_of_its_envelope_does_not_grow(character: str) -> None:
+    targets = [f"{number:036}" for number in range(26_700)]
+    command = STOP | {"targets": targets, "reason": character * 512, "requested_by": character * 128}
+    body = json.dumps(in_an_event(command), ensure_ascii=False, separators=(",", ":"))
+    assert LARGEST_MESSAGE - 6000 < len(body.encode()) < LARGEST_MESSAGE - 100
+    assert moved(body)["reason"] == character * 512
 
 
 def test_a_command_that_would_no_longer_fit_stays() -> None:
@@ -261,7 +343,7 @@ def test_what_sqs_does_not_take_raw_is_sent_escaped() -> None:
 
 
 def test_a_lone_surrogate_is_no_reason_to_fail() -> None:
-    assert decided("\ud800", rejected=True) == Move("\ud800", renewed=False)
+    assert decided("\ud800", rejected=True) == Move("\ud800", renewed=False, attributes=attributes_of("m-1"))
 
 
 # When and why it came here
@@ -362,7 +444,7 @@ def test_what_is_shown_says_what_and_why(shell: Shell) -> None:
         "done": gave_up["done"],
         "why": None,
     }
-    assert (rejected["body"], rejected["command_id"]) == ("no JSON", None)
+    assert (rejected["body"], rejected["command_id"]) == ("no JSON", "m-2")
     assert "should be JSON" in rejected["errors"]
     assert (by_sqs["targets"], by_sqs["reason"], by_sqs["set_aside_at"]) == ("all", "moved by SQS", None)
 
@@ -437,7 +519,7 @@ def test_rejected_messages_move_when_they_are_asked_for(shell: Shell) -> None:
         sqs = world(*letters())
         assert shell.run(sqs, "--apply", *arguments)[0] == 0
         assert sqs.left == left
-        assert ({"Body": "no JSON"} in sqs.queues[SOURCE]) == bool(arguments), "to the byte, and without attributes"
+        assert ("no JSON" in [each["Body"] for each in sqs.queues[SOURCE]]) == bool(arguments), "to the byte"
 
 
 def test_only_a_reason_and_at_most_so_many(shell: Shell) -> None:
