@@ -3687,7 +3687,7 @@ MUTANTS: Final = (
         "shared/telemetry.py",
         "if isinstance(error, CommandRejected):  # made",
         "if False:  # made",
-        LOG_LINES,
+        TELEMETRY,
     ),
     Mutant(
         "22 log: a short id within a word is hidden",
