@@ -363,8 +363,9 @@ def read_command(payload: object, *, defaults: Defaults) -> Command:
         raise InvalidCommand(errors, _known(model, filled, error, defaults)) from None
     if command.requested_at - defaults.requested_at > MOST_AHEAD:
         said, sent = to_rfc3339(command.requested_at), to_rfc3339(defaults.requested_at)
-        msg = f"{said} is more than 5 minutes after the command was sent, {sent}"
-        raise InvalidCommand((FieldError(loc="requested_at", msg=msg),), known_of(command))
+        # Both are times of our writing, so they are part of the reason, which the log shows.
+        reason = f"{said} is more than 5 minutes after the command was sent, {sent}"
+        raise InvalidCommand((field_error("requested_at", reason),), known_of(command))
     return command
 
 
@@ -420,5 +421,20 @@ _COMMAND_ID: Final[TypeAdapter[str]] = TypeAdapter(CommandId)
 def _wrong_command(payload: Mapping[str, Any]) -> FieldError:
     kinds = "stop_task or stop_targets"
     if "command" not in payload:
-        return field_error("command", f"is missing; should be {kinds}")
+        return field_error("command", f"is missing; should be {kinds}{_what_to_pass(payload)}")
     return field_error("command", f"should be {kinds}", value=show(payload["command"]))
+
+
+def _what_to_pass(payload: Mapping[str, Any]) -> str:
+    """Return what holds the command, if this is a whole event of AWS."""
+    match payload:
+        case {"detail-type": _}:
+            return "; this looks like an EventBridge event: pass its detail"
+        case {"Records": [{"eventSource": "aws:sqs"}, *_]}:
+            return "; this looks like an SQS event: pass the body of a record, as an object"
+        case {"Records": [{"EventSource": "aws:sns"}, *_]}:
+            return "; this looks like an SNS event: pass the Message of a record, as an object"
+        case {"Type": "Notification", "Message": _}:
+            return "; this looks like an SNS notification: pass its Message, as an object"
+        case _:
+            return ""

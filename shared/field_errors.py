@@ -81,10 +81,14 @@ def field_error(loc: str, reason: str, *, value: str = "") -> FieldError:
 
 
 def show(value: object) -> str:
-    """Return a value as JSON in one short line."""
+    """Return a value as JSON in one short line.
+
+    A number beyond what a computer counts with was read as infinite, for which JSON has no name: it is `1e999`.
+    """
     text = ""
     for part in _JSON.iterencode(value[:LONGEST_VALUE] if isinstance(value, str) else value):
-        text += part[: LONGEST_VALUE + 1]
+        is_text = part.endswith('"')
+        text += (part if is_text else part.replace("Infinity", "1e999"))[: LONGEST_VALUE + 1]
         if len(text) > LONGEST_VALUE:
             break
     return _printable(text, LONGEST_VALUE)

@@ -25,8 +25,7 @@ from pydantic import (
 
 from shared.commands import Defaults, InstanceId, InvalidCommand, ProjectId, StopTargets, known_of
 from shared.errors import DeploymentFault
-from shared.field_errors import explain, joined
-from shared.outcomes import FieldError
+from shared.field_errors import explain, field_error, joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -259,8 +258,8 @@ class SweepStaleTasksSettings(_OfCodeArtsCheck, _OfIoTDA, _OfCommands):
     sightings_table_name: str | None = Field(None, alias="SIGHTINGS_TABLE_NAME")
 
 
-def _forbidden(command: Command, loc: str, msg: str) -> InvalidCommand:
-    return InvalidCommand((FieldError(loc=loc, msg=msg),), known_of(command))
+def _forbidden(command: Command, loc: str, reason: str) -> InvalidCommand:
+    return InvalidCommand((field_error(loc, reason),), known_of(command))
 
 
 _ALLOWED: Final = {

@@ -2,7 +2,8 @@
 
 `command_id` finds the whole story of a command, across functions and attempts. Keys, bodies and single targets are in
 neither: counts say how many. The words of Huawei Cloud, of AWS and of an error may quote a target, so each text that is
-not our own goes through `Telemetry._clean`, which takes out the targets of the invocation (`Telemetry.hide`).
+not our own goes through `Telemetry._clean`, which takes out the targets of the invocation (`Telemetry.hide`). What a
+sender wrote into a field is shown only if it is no text; a reason is ours and is always shown.
 
 Metrics are lines in CloudWatch's embedded metric format, so counting waits on nobody. Powertools writes them; its
 package imports its metrics together with its Logger, so they cost no import of their own.
@@ -10,20 +11,21 @@ package imports its metrics together with its Logger, so they cost no import of 
 
 from __future__ import annotations
 
-import json
 import re
 import traceback
 from collections import Counter
 from contextlib import contextmanager
 from enum import StrEnum
 from itertools import chain
+from string import ascii_letters, digits
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
-from shared.commands import ALL_TARGETS
+from shared.commands import StopTargets, StopTask
 from shared.errors import CommandRejected, DeploymentFault
 from shared.observability import WRONG, EphemeralMetrics, Logger, MetricUnit
 from shared.outcomes import Result, Status, Tally, shorten
+from shared.settings import StopInWorkflowSettings, StopTargetsSettings, StopTaskSettings, SweepStaleTasksSettings
 from shared.traces import NO_TRACE, Trace, trace_of
 
 if TYPE_CHECKING:
@@ -49,26 +51,54 @@ LONGEST_VALUE: Final = 128
 HIDDEN: Final = "***"
 """What stands in a line for a target."""
 
-_FIELD: Final = re.compile(r"[a-z_]{0,40}|Timestamp|tally\.[a-z_]{1,20}|(targets|awaiting)\[\d+\]", re.ASCII)
-"""The places that a line may hold. A sender may have made up another name, which may be a target."""
+LONGEST_TEXT: Final = 4096
+"""Characters that a line shows of a text of others: of a longer one its two ends, since what is to be done comes last.
+"""
 
-_SHOWN: Final = frozenset({
-    "all_targets", "attempt", "command", "command_id", "confirm", "dry_run", "expires_at", "instance_id", "project_id",
-    "requested_at", "task_id",
-})  # fmt: skip
-"""The fields whose wrong value a line may hold. All others may hold targets: `targets` and `awaiting`, and what is
-misspelt."""
+_FIELDS: Final = frozenset({*StopTask.model_fields, *StopTargets.model_fields})
 
-_PLAIN: Final = re.compile(r'"[ !#-\[\]-~]*"|[0-9.eE+-]+|true|false|null')
-"""A value as JSON that is no list or object, neither cut nor escaped: a target in it would be found and taken out."""
+_PLACE: Final = re.compile(
+    rf"|Timestamp|time|{'|'.join(_FIELDS)}|tally\.({'|'.join(Tally.model_fields)})|(targets|awaiting)\[[0-9]+\]"
+)
+"""The places that a line may hold. A sender made up any other name, which may be a target."""
 
-_WORD: Final = re.compile(r"[A-Za-z0-9_.:-]+")
+_COUNT: Final = re.compile(r"attempt|tally\.[a-z_]+")
+_NUMBER: Final = re.compile(r"[0-9.eE+-]+")
+"""A number is shown only where one belongs: elsewhere it may be a target without its quotation marks."""
+
+_PROSE: Final = frozenset({"requested_by", "reason"})
+"""Texts for people. Each of their words may be one of ours."""
+
+_TEXTS: Final = _PROSE | {
+    "command", "command_id", "expires_at", "instance_id", "project_id", "requested_at", "task_id",
+}  # fmt: skip
+"""The fields whose text is no target, unless there is an error of it."""
+
+_OURS: Final = _FIELDS | {
+    "stop_task",
+    "stop_targets",
+    *Tally.model_fields,
+    *(
+        str(each.alias)
+        for settings in (StopInWorkflowSettings, StopTargetsSettings, StopTaskSettings, SweepStaleTasksSettings)
+        for each in settings.model_fields.values()
+    ),
+}
+"""Words of our own sentences that look like ids."""
+
+_WORD: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
+
+_LIKE_AN_ID: Final = re.compile(r"(?![0-9]{1,4}$).*[0-9_.:-]")
+"""A word with a digit or a sign in it. A short number is none: it may be a status or a year."""
 
 _ESCAPE: Final = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 """An escape in JSON that could not be parsed; its letters are no part of a word."""
 
 # A text of others may quote a text with its escapes, and the letter in front of a target is then no part of it.
-_BEGIN: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\x[0-9a-f]{2})|(?<=\\u[0-9a-f]{4}))"
+_BEGIN: Final = re.compile(
+    r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\x[0-9a-f]{2})|(?<=\\u[0-9a-f]{4}))(?=[A-Za-z0-9_.:-])"
+)
+_LETTERS: Final = frozenset(ascii_letters + digits)
 
 type Function = Literal["stop_task", "stop_targets", "sweep_stale_tasks", "stop_in_workflow"]
 
@@ -149,7 +179,7 @@ class Telemetry:
         self._ages: list[float] = []
         self._fault: Exception | None = None
         self._hidden: list[Collection[str]] = []
-        self._cleaned: dict[str, str] = {}
+        self._lookup: tuple[frozenset[str], list[int]] | None = None
         # `service=""`, or an operator's POWERTOOLS_SERVICE_NAME would become a second dimension, and every alarm on
         # these metrics blind.
         self._metrics = EphemeralMetrics(namespace=namespace, service="")
@@ -172,7 +202,7 @@ class Telemetry:
                     raise
                 raise leaving.with_traceback(error.__traceback__) from None
             finally:
-                self._hidden, self._cleaned = [], {}
+                self._hidden, self._lookup = [], None
                 self._write_metrics(function, request_id)
 
     def hide(self, commands: Iterable[Command | SweepCommand], listed: Iterable[Collection[str]] = ()) -> None:
@@ -182,20 +212,15 @@ class Telemetry:
         """
         self._hidden += [each.asked for each in commands if each.command == "stop_targets"]
         self._hidden += [tuple(each) for each in listed]
-        self._cleaned = {}
+        self._lookup = None
 
     def hide_rejected(self, payload: object, errors: Iterable[FieldError]) -> None:
-        """Keep all that may be a target of an invalid command out of all that the invocation logs.
+        """Keep what may be a target of an invalid command out of all that the invocation logs.
 
-        A target that is no valid id may be quoted with escapes or cut, so its words are taken out as well. `errors`
-        show it cut.
+        That is each word that looks like an id, and each text that is one word. `errors` show a value cut, as AWS may
+        quote it. The words of a sentence are spared, and so are those of ours: else no line could be read.
         """
-        shown = [text for each in errors if not _is_shown(each) for text in (each.loc, each.value.strip('"'))]
-        names = payload if isinstance(payload, dict) else ()
-        texts = {each for each in (*shown, *names) if not _FIELD.fullmatch(each)} | {*_texts([*_suspects(payload)])}
-        words = {word for text in texts for form in (text, _ESCAPE.sub(" ", text)) for word in _WORD.findall(form)}
-        words |= {form for text in texts if not text.isascii() for form in (text, json.dumps(text)[1:-1])}
-        self.hide((), listed=[{word for word in words if any(map(str.isalnum, word))}])
+        self.hide((), listed=[{*_suspects(payload), *chain.from_iterable(map(_suspects_of, errors))} - _OURS])
 
     def outcomes_published(self, outcomes: Iterable[Outcome]) -> None:
         """Tell what became of commands."""
@@ -249,15 +274,19 @@ class Telemetry:
     def attributes_left_out(
         self, command_id: str, attributes: Iterable[tuple[str, str]], *, trace: Trace = NO_TRACE
     ) -> None:
-        """Log message attributes, name and value, that were to be a trace's and are not valid; one line each."""
-        for name, value in attributes:
-            ascii_only = "".join(each if " " <= each <= "~" else "?" for each in value)
+        """Log message attributes, name and value, that were to be a trace's and are not valid; one line a name.
+
+        There may be thousands of envelopes, so of each name only the innermost value is shown. A value may be as large
+        as a message, so it is cut first.
+        """
+        for name, value in dict(attributes).items():
+            start = "".join(each if " " <= each <= "~" else "?" for each in value[: LONGEST_VALUE + 1])
             self._logger.warning(
                 "attribute left out",
                 extra={
                     "command_id": command_id,
                     "attribute": name,
-                    "value": shorten(self._clean(ascii_only), LONGEST_VALUE),
+                    "value": shorten(self._clean(shorten(start, LONGEST_VALUE)), LONGEST_VALUE),
                     **trace.parts,
                 },
             )
@@ -335,14 +364,20 @@ class Telemetry:
             self._logger.error("unexpected error", extra=extra)
 
     def _clean(self, text: str) -> str:
-        """Return a text of others without the targets of this invocation, where they are words of their own."""
-        if text not in self._cleaned:  # there may be 100 000 targets, and as many lines of the same text
-            quoted = {each for each in chain.from_iterable(self._hidden) if each in text} - {ALL_TARGETS}
-            clean = text
-            for target in sorted(quoted, key=len, reverse=True):  # one may be a part of another
-                clean = re.sub(rf"{_BEGIN}{re.escape(target)}(?![A-Za-z0-9])", HIDDEN, clean)
-            self._cleaned[text] = clean
-        return self._cleaned[text]
+        """Return a text of others, cut, without the targets of this invocation, where they are words of their own."""
+        if len(text) > LONGEST_TEXT:
+            rest = text[-LONGEST_TEXT // 2 :]
+            text = shorten(text, LONGEST_TEXT // 2) + re.sub(r"^[A-Za-z0-9_.:-]+", "", rest)  # may be half of a target
+        if self._lookup is None:  # there may be 100 000 targets, and no text to clean
+            hidden = frozenset().union(*self._hidden)
+            self._lookup = hidden, sorted(set(map(len, hidden)), reverse=True)
+        clean, done = "", 0
+        for begin in (each.start() for each in _BEGIN.finditer(text)):
+            end = _end_of(text, begin, *self._lookup)
+            if end > done:
+                clean += text[done:begin] + HIDDEN if begin >= done else ""  # two may overlap
+                done = end
+        return clean + text[done:]
 
     def _leaving(self, error: Exception) -> Exception:
         """Return an error as it may leave an invocation, by the name of its class and without a target in its text.
@@ -364,10 +399,10 @@ class Telemetry:
 
     def said_of(self, error: FieldError) -> dict[str, str]:
         """Return what is wrong with a message, without a target, not even as the name of a field."""
-        loc = self._clean(error.loc) if _FIELD.fullmatch(error.loc) else HIDDEN
+        loc = error.loc if _PLACE.fullmatch(error.loc) else HIDDEN
         if error.reason is None:
             return {"loc": loc, "msg": self._clean(error.msg)}
-        value = self._clean(error.value) if _is_shown(error) else ""
+        value = error.value if _is_shown(error) else ""
         return {"loc": loc, "msg": f"{value} {error.reason}".lstrip()}
 
     def _write_metrics(self, function: Function, request_id: str) -> None:
@@ -396,33 +431,58 @@ class Telemetry:
 
 
 def _is_shown(error: FieldError) -> bool:
-    """Whether a line may hold the value: no target in it is beyond recognition."""
-    return error.loc in _SHOWN and bool(_PLAIN.fullmatch(error.value))
+    """Whether a line may hold the value. No text is: whatever was refused may be a target in the wrong place."""
+    if error.value in {"null", "true", "false"}:
+        return True
+    return bool(_COUNT.fullmatch(error.loc) and _NUMBER.fullmatch(error.value))
 
 
-def _suspects(payload: object) -> Iterator[object]:
-    """Yield the values in an invalid command that may hold targets, wherever they were written by mistake."""
-    if not isinstance(payload, dict):
-        yield payload
-        return
-    for name, value in payload.items():
-        if name == "tally" and isinstance(value, dict):
-            yield [*value.values(), *(value.keys() - Tally.model_fields.keys())]
-        elif name not in _SHOWN or isinstance(value, (list, dict)):
-            yield value
-
-
-def _texts(payload: object) -> Iterator[str]:
-    """Yield every text in parsed JSON, the names of fields too."""
+def _suspects(payload: object) -> Iterator[str]:
+    """Yield the words in an invalid command that may be targets, wherever they were written by mistake."""
     parts = [payload]
     while parts:
         match parts.pop():
             case str(text):
-                yield text
+                yield from _words(text)
             case list(items):
                 parts += items
             case dict(items):
-                parts += [*items, *items.values()]
+                for name in items:
+                    yield from _like_ids(name)
+                parts += [each for name, each in items.items() if not (name in _TEXTS and isinstance(each, str))]
+
+
+def _suspects_of(error: FieldError) -> Iterator[str]:
+    """Yield the words that may be targets in what an error shows; of a field that is none, it shows the name."""
+    if not _PLACE.fullmatch(error.loc):
+        yield from _like_ids(error.loc)
+        yield from _like_ids(error.value)
+    elif error.loc not in _PROSE and not _is_shown(error):
+        yield from _words(error.value)
+
+
+def _words(text: str) -> Iterator[str]:
+    """Yield the word of a text that has only one, else those that look like ids."""
+    for words in _forms(text):
+        yield from words if len(words) == 1 else filter(_LIKE_AN_ID.match, words)
+
+
+def _like_ids(text: str) -> Iterator[str]:
+    """Yield the words of a text that look like ids."""
+    for words in _forms(text):
+        yield from filter(_LIKE_AN_ID.match, words)
+
+
+def _forms(text: str) -> Iterator[set[str]]:
+    """Yield the words of a text, as they are and as they are if it is JSON with escapes."""
+    for form in {text, _ESCAPE.sub(" ", text)}:
+        yield {*_WORD.findall(form)}
+
+
+def _end_of(text: str, begin: int, hidden: frozenset[str], lengths: Iterable[int]) -> int:
+    """Return where the longest target ends that begins there, 0 for none."""
+    ends = (begin + length for length in lengths)
+    return next((end for end in ends if text[begin:end] in hidden and text[end : end + 1] not in _LETTERS), 0)
 
 
 def _about(command: Command | SweepCommand) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from shared.commands import InvalidCommand, StopTask, known_of, read_command
 from shared.errors import CommandRejected, HuaweiUnavailable, PublishingFailed
 from shared.execution import DOUBT, execute
-from shared.field_errors import joined
+from shared.field_errors import field_error, joined
 from shared.findings import Finding, Verdict
 from shared.outcomes import RESULTS_PER_EVENT, FieldError, Result, shorten
 from shared.planning import plan, task_of
@@ -272,7 +272,7 @@ def _guard_size(command: Command) -> None:
     times = 2 if command.confirm and not command.dry_run else 1
     if times * (names + len(asked) * len('"", ')) > limit - BESIDE_THE_NAMES:  # with the blank of Lambda's runtime
         said = f"what may be left of so many does not fit into an answer of {limit} bytes; name fewer, or use the queue"
-        raise InvalidCommand((FieldError(loc="targets", msg=said),), known_of(command))
+        raise InvalidCommand((field_error("targets", said),), known_of(command))
 
 
 def _unfinished(remainder: Command) -> dict[str, Any]:

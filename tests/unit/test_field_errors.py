@@ -420,3 +420,20 @@ def test_the_time_of_a_command_of_tomorrow_is_shown() -> None:
     ((loc, msg),) = errors_of(TASK | {"requested_at": (NOW + timedelta(days=1)).isoformat()})
     assert loc == "requested_at"
     assert msg.startswith("2026-11-24T")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("1e999", "1e999"),
+        ("-1e999", "-1e999"),
+        ("[1e999, 1]", "[1e999, 1]"),
+        ('{"a": -1e999}', '{"a": -1e999}'),
+        ('"Infinity"', '"Infinity"'),
+        ('["Infinity", {"Infinity": 1e999}]', '["Infinity", {"Infinity": 1e999}]'),
+    ],
+)
+def test_a_number_beyond_all_bounds_is_shown_as_json(value: str, shown: str) -> None:
+    assert show(json.loads(value)) == shown
+    (said,) = errors_of(TASK | {"attempt": json.loads(value)})
+    assert said == ("attempt", f"{shown} should be a whole number")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import io
 import itertools
 import json
@@ -22,7 +23,7 @@ from shared.field_errors import field_error
 from shared.huawei.client import NoSuchApi
 from shared.outcomes import FieldError, Outcome, Result, Status, Tally, TargetResult
 from shared.sweeps import SweepCommand, SweepReport
-from shared.telemetry import Metric, Telemetry
+from shared.telemetry import LONGEST_TEXT, LONGEST_VALUE, Metric, Telemetry
 from shared.wiring.clouds import telemetry as wired
 from tests.fakes import NOW
 
@@ -729,48 +730,65 @@ def test_a_target_is_hidden_in_whatever_form_it_is_quoted(
 @pytest.mark.parametrize(
     ("loc", "value", "said"),
     [
-        ("task_id", '"5F1A"', '"5F1A" is wrong'),
         ("attempt", "0", "0 is wrong"),
+        ("attempt", "-1.5e+300", "-1.5e+300 is wrong"),
+        ("tally.stopped", "1e999", "1e999 is wrong"),
         ("confirm", "null", "null is wrong"),
-        ("task_id", '"device-1"', '"***" is wrong'),
-        ("task_id", '"device-1,device-2"', '"***,***" is wrong'),
-        # What was escaped or cut may be a target that is found no more; lists and objects may hold any.
-        ("task_id", r'"device-7\r"', "is wrong"),
-        ("task_id", '"device-…', "is wrong"),
-        ("task_id", '"é"', "is wrong"),
+        ("targets[0]", "true", "true is wrong"),
+        ("", "false", "false is wrong"),
+        # Any text may be a target in the wrong place, and so may a number where none belongs.
+        ("task_id", '"5F1A"', "is wrong"),
+        ("task_id", '"device-1"', "is wrong"),
+        ("command", '"lamp"', "is wrong"),
+        ("command_id", '"lamp"', "is wrong"),
+        ("project_id", '"lamp"', "is wrong"),
+        ("instance_id", '"lamp"', "is wrong"),
+        ("all_targets", '"device-77"', "is wrong"),
+        ("dry_run", '"true"', "is wrong"),
+        ("confirm", '"device-7', "is wrong"),
+        ("requested_at", '"yesterday"', "is wrong"),
+        ("attempt", '"1"', "is wrong"),
+        ("attempt", '"1', "is wrong"),
+        ("attempt", "1111…", "is wrong"),
+        ("attempt", "[1]", "is wrong"),
+        ("targets[0]", "868543032123456", "is wrong"),
+        ("task_id", "868543032123456", "is wrong"),
+        ("all_targets", "868543032123456", "is wrong"),
+        ("", "868543032123456", "is wrong"),
         ("task_id", '["x"]', "is wrong"),
         ("command", '{"x": 1}', "is wrong"),
-        ("targets[0]", '"x"', "is wrong"),
         ("awaiting[0]", '"x"', "is wrong"),
-        ("awaiting", '["x"]', "is wrong"),
         ("targets", '"x"', "is wrong"),
-        ("target", '"x"', "is wrong"),
         ("tally.stopped", '"x"', "is wrong"),
+        ("tally", "[17]", "is wrong"),
         ("reason", '"x"', "is wrong"),
         ("", '"x"', "is wrong"),
         ("task_id", "", "is wrong"),
     ],
 )
-def test_a_line_shows_a_wrong_value_only_where_it_can_be_no_target(
+def test_a_line_shows_no_text_of_a_value_and_a_number_only_where_one_belongs(
     world: World, loc: str, value: str, said: str
 ) -> None:
     with world.invocation() as telemetry:
-        telemetry.hide([remainder()])
         assert telemetry.said_of(field_error(loc, "is wrong", value=value)) == {"loc": loc, "msg": said}
 
 
 @pytest.mark.parametrize(
     ("loc", "value", "is_hidden"),
     [
-        ("targets[0]", '"device-…', True),
-        ("targets", '["x", "device-…', True),
-        ("device-…", '"device-…', True),
-        ("tally.device-…", '"device-…', True),
-        ("task_id", '"device-…', True),
-        ("task_id", '"device-1"', False),
+        ("targets[0]", '"device-7…', True),
+        ("targets", '["x", "device-7…', True),
+        ("device-7…", '"device-7…', True),
+        ("tally.device-7…", '"device-7…', True),
+        ("task_id", '"device-7…', True),
+        ("task_id", '"device-7"', True),
+        ("all_targets", '"device"', True),
+        ("command", '"device"', True),
+        ("", '"device"', True),
         ("device", '"device"', False),
-        ("device", '"device-…', True),
-        ("Device", '"Device"', True),
+        ("lamp", '"device-7…', True),
+        ("reason", '"device"', False),
+        ("requested_by", '"device"', False),
     ],
 )
 def test_what_an_error_shows_of_a_target_is_hidden_too(world: World, loc: str, value: str, is_hidden: bool) -> None:  # noqa: FBT001 - a table
@@ -778,16 +796,84 @@ def test_what_an_error_shows_of_a_target_is_hidden_too(world: World, loc: str, v
     with world.invocation() as telemetry:
         telemetry.hide_rejected({}, [field_error(loc, "is wrong", value=value)])
         telemetry.visibility_unchanged([f"ValidationException: {loc}: {value} is wrong"])
-    assert ("device" not in world.lines()[0]["why"].lower().replace("device: ", "")) is is_hidden
+    assert ("device" not in world.lines()[0]["why"]) is is_hidden
 
 
-def test_the_name_of_a_field_is_hidden_if_it_looks_like_none(world: World) -> None:
-    errors = [field_error(name, "is no field", value=f'"{name}"') for name in ("task", "Lamp")]
+def test_the_name_of_an_unknown_field_is_not_logged_and_hidden_if_it_looks_like_an_id(world: World) -> None:
+    errors = [field_error(name, "is no field", value=f'"{name}"') for name in ("role", "lamp_a")]
     with world.invocation() as telemetry:
-        telemetry.hide_rejected({"task": 1, "Lamp": 2, "heater-3": 3}, errors)
-        telemetry.visibility_unchanged(["task Lamp heater-3"])
-        assert [telemetry.said_of(each)["loc"] for each in errors] == ["task", "***"]
-    assert world.lines()[0]["why"] == "task *** ***"
+        telemetry.hide_rejected({"role": 1, "lamp_a": 2, "heater-3": {"pump.4": 3, "time": 1}}, errors)
+        telemetry.visibility_unchanged(["role lamp_a heater-3 pump.4 time"])
+        assert [telemetry.said_of(each)["loc"] for each in errors] == ["***", "***"]
+    assert world.lines()[0]["why"] == "role *** *** *** time"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"targets": ["lamp"]},
+        {"targets": "lamp"},
+        {"targets": ["lamp\r\n"]},
+        {"awaiting": [[" lamp "]]},
+        {"target": ["lamp"]},
+        {"devices": {"list": ["lamp"]}},
+        {"confirm": "lamp"},
+        {"task_id": ["lamp"]},
+        {"reason": ["lamp"]},
+        ["lamp"],
+        "lamp",
+        '"lamp\\r"',
+    ],
+    ids=str,
+)
+def test_a_plain_word_is_hidden_if_it_is_the_whole_of_a_value(world: World, payload: object) -> None:
+    with world.invocation() as telemetry:
+        telemetry.hide_rejected(payload, ())
+        telemetry.visibility_unchanged(["no such thing: lamp"])
+    assert world.lines()[0]["why"] == "no such thing: ***"
+
+
+@pytest.mark.parametrize(
+    ("word", "is_hidden"),
+    [
+        ("d1", True), ("lamp-a", True), ("lamp_a", True), ("lamp.a", True), ("lamp:a", True), ("12345", True),
+        ("868543032123456", True), ("1234-5", True),
+        ("lamp", False), ("Lamp", False), ("lamp:", False), ("lamp.", False), ("403", False), ("2026", False),
+        # Words of our own sentences.
+        ("task_id", False), ("stop_targets", False), ("all_targets", False), ("still_running", False),
+        ("HUAWEICLOUD_SECRET_ID", False), ("ALLOW_STOP_ALL", False), ("STOP_TASK_QUEUE_URL", False),
+    ],
+)  # fmt: skip
+def test_of_a_text_that_cannot_be_read_only_what_looks_like_an_id_is_hidden(
+    world: World,
+    word: str,
+    is_hidden: bool,  # noqa: FBT001 - a table
+) -> None:
+    with world.invocation() as telemetry:
+        telemetry.hide_rejected(f"stop the {word} now", ())
+        telemetry.visibility_unchanged([f"the role: {word}, is wrong"])
+    assert world.lines()[0]["why"] == f"the role: {'***' if is_hidden else word}, is wrong"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "The secret is not readable: grant the function the role, so that it is right",
+        {"reason": "the secret: is not readable, grant the role of 17:30"},
+        {"requested_by": "secret"},
+        {"note": "the secret is not readable: grant the role"},
+        {"command": "secret", "task_id": "role", "project_id": "grant", "instance_id": "is", "command_id": "the"},
+    ],
+    ids=str,
+)
+def test_a_fault_of_the_deployment_says_how_to_fix_it_whatever_came_beside(world: World, payload: object) -> None:
+    fault = (
+        "HUAWEICLOUD_SECRET_ID: the secret is not readable: grant secretsmanager:GetSecretValue to the role by 17:30"
+    )
+    with world.invocation() as telemetry:
+        telemetry.hide_rejected(payload, ())
+        telemetry.deployment_fault(DeploymentFault(fault))
+    assert world.lines()[0]["mend"] == fault
 
 
 def test_the_names_of_our_own_fields_are_not_hidden(world: World) -> None:
@@ -801,8 +887,8 @@ def test_the_names_of_our_own_fields_are_not_hidden(world: World) -> None:
 def test_our_own_words_stay_readable_whatever_is_hidden(world: World) -> None:
     def invoke() -> None:
         with world.invocation() as telemetry:
-            telemetry.hide_rejected({"targets": ["this is wrong"]}, ())
-            said = telemetry.said_of(field_error("targets[0]", "is wrong", value='"this is wrong"'))
+            telemetry.hide_rejected({"targets": ["wrong"]}, ())
+            said = telemetry.said_of(field_error("targets[0]", "is wrong", value='"wrong"'))
             raise CommandRejected(f"{said['loc']}: {said['msg']}")
 
     with pytest.raises(CommandRejected, match=r"^targets\[0\]: is wrong$"):
@@ -861,27 +947,127 @@ def test_a_rejection_names_the_fields_of_commands_and_no_other(world: World) -> 
     (line,) = world.lines()
     assert [each["loc"] for each in line["errors"]] == ["***", "targets[17]", "***", "tally.stopped", "***", ""]
     known = [*StopTask.model_fields, *StopTargets.model_fields, *(f"tally.{name}" for name in Tally.model_fields)]
-    for name in (*known, "Timestamp", "time", "", "dry_rum", "awaiting[0]"):
-        assert world.telemetry.said_of(FieldError(loc=name, msg="no"))["loc"] == name
+    for name in (*known, "Timestamp", "time", "", "targets[0]", "awaiting[99999]"):
+        assert world.telemetry.said_of(field_error(name, "no"))["loc"] == name
     for name in (
         "e495cf17-d7fe",
         "d1",
         "Lamp",
-        "lamp-a",
+        "lamp",
+        "dry_rum",
+        "pump_house",
+        "xtime",
+        "times",
         "tally.d1",
-        "tally.Lamp",
+        "tally.lamp",
+        "tally.",
         "targets.d1",
         "targets[0][1]",
+        "targets[d]",
+        "targets[]",
+        "tally[0]",
         "targets.0",
+        "task_id.lamp",
         "x" * 41,
     ):
-        assert world.telemetry.said_of(FieldError(loc=name, msg="no"))["loc"] == "***"
+        assert world.telemetry.said_of(field_error(name, "no"))["loc"] == "***"
 
 
-def test_a_target_that_looks_like_a_field_is_hidden_all_the_same(world: World) -> None:
+def test_a_place_stays_readable_whatever_is_hidden(world: World) -> None:
     with world.invocation() as telemetry:
-        telemetry.hide_rejected({"targets": ["lamp"]}, ())
-        assert telemetry.said_of(FieldError(loc="lamp", msg="no")) == {"loc": "***", "msg": "no"}
+        telemetry.hide([remainder(targets=["command", "time", "stopped"], awaiting=[])])
+        for name in ("command", "time", "tally.stopped"):
+            assert telemetry.said_of(field_error(name, "is missing")) == {"loc": name, "msg": "is missing"}
+
+
+# --- how much work it is
+
+
+def work(do: Callable[[], object]) -> int:
+    """Return how many functions are called, also those of C: what a regular expression costs, whatever the machine."""
+    profile = cProfile.Profile()
+    profile.runcall(do)
+    return sum(each.callcount for each in profile.getstats())
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda telemetry, text: telemetry.attributes_left_out("c-1", [("traceparent", text)]),
+        lambda telemetry, text: telemetry.not_acknowledged({"m-1": text}, {}),
+        lambda telemetry, text: telemetry.visibility_unchanged([text]),
+        lambda telemetry, text: telemetry.deployment_fault(DeploymentFault(text)),
+        lambda telemetry, text: telemetry.not_carried_out("c-1", HuaweiUnavailable(text)),
+        lambda telemetry, text: telemetry.said_of(FieldError(loc="task_id", msg=text)),
+    ],
+)
+def test_a_text_that_quotes_thousands_of_targets_is_no_more_work_than_one_that_quotes_a_few(
+    world: World, say: Callable[[Telemetry, str], object]
+) -> None:
+    def work_of(count: int) -> int:
+        targets = [f"{number:08}-d7fe-44f2-a2cd-0a8d5b8fd2f0" for number in range(count)]
+        with world.invocation() as telemetry:
+            telemetry.hide([remainder(targets=targets, awaiting=[])])
+            return work(lambda: say(telemetry, ",".join(targets)))
+
+    work_of(1)  # what is done but once
+    few = work_of(LONGEST_TEXT // 30)
+    many = work_of(2_000)
+    assert many < few + 100
+    assert "d7fe" not in json.dumps(world.lines())
+
+
+def test_a_large_attribute_beside_a_large_command_ends_in_a_short_line(world: World) -> None:
+    targets = [f"{number:08}-d7fe-44f2-a2cd-0a8d5b8fd2f0" for number in range(13_000)]
+    with world.invocation() as telemetry:
+        telemetry.hide([remainder(targets=targets, awaiting=[])])
+        telemetry.attributes_left_out("c-1", [("traceparent", ",".join(targets)), ("tracestate", "x" * 500_000)])
+    assert [line["value"] for line in world.lines()] == ["***,***,***,…", "…"]
+
+
+def test_of_a_long_text_both_ends_are_shown_and_no_part_of_a_target_that_was_cut(world: World) -> None:
+    words = "EventBridge PutEvents: Bad: " + "device-1" * 2_000 + ", device-1; grant events:PutEvents"
+    with world.invocation() as telemetry:
+        telemetry.hide([remainder()])
+        telemetry.deployment_fault(DeploymentFault(words))
+    assert world.lines()[0]["mend"] == "EventBridge PutEvents: Bad: …, ***; grant events:PutEvents"
+
+
+def test_a_text_of_the_most_characters_is_shown_whole(world: World) -> None:
+    text = "ab " * (LONGEST_TEXT // 3) + "c"
+    assert len(text) == LONGEST_TEXT
+    with world.invocation() as telemetry:
+        telemetry.visibility_unchanged([text, f"{text}d"])
+    whole, cut = (line["why"] for line in world.lines())
+    assert whole == text
+    assert len(cut) <= LONGEST_TEXT
+    assert "…" in cut
+
+
+def test_an_attribute_is_one_line_a_name_however_many_envelopes_have_it(world: World) -> None:
+    left_out = [(name, f"{name} of {number}") for number in range(3_000) for name in ("traceparent", "tracestate")]
+    with world.invocation() as telemetry:
+        telemetry.attributes_left_out("c-1", left_out)
+    assert [(line["attribute"], line["value"]) for line in world.lines()] == [
+        ("traceparent", "traceparent of 2999"), ("tracestate", "tracestate of 2999"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("length", [125, 126, 127, 128, 129])
+def test_no_target_is_cut_into_what_cannot_be_found(world: World, length: int) -> None:
+    with world.invocation() as telemetry:
+        telemetry.hide([remainder()])
+        telemetry.attributes_left_out("c-1", [("traceparent", f"{'=' * (length - 8)}device-1")])
+    (line,) = world.lines()
+    assert "device" not in line["value"]
+    assert len(line["value"]) <= LONGEST_VALUE
+
+
+def test_targets_that_overlap_in_a_text_are_hidden_together(world: World) -> None:
+    with world.invocation() as telemetry:
+        telemetry.hide([remainder(targets=["d-1", "1-7-x", "7"], awaiting=[])])
+        telemetry.deployment_fault(DeploymentFault("d-1-7-x, d-1, x-7"))
+    assert world.lines()[0]["mend"] == "***, ***, x-***"
 
 
 def ended_by(world: World, error: Exception) -> None:

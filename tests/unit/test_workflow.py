@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -831,7 +832,7 @@ def test_a_dry_run_never_has_anything_to_confirm() -> None:
 def test_what_is_no_command_is_rejected_on_the_bus_and_never_to_be_tried_again() -> None:
     world = World()
     event = stop(command_id="c-9", extra=1)
-    with pytest.raises(CommandRejected, match=r"targets: .*extra: ") as raised:
+    with pytest.raises(CommandRejected, match=r"targets: .*\*\*\*: ") as raised:
         world.call(event)
     assert len(str(raised.value)) <= LONGEST_REASON
     (outcome,) = world.aws.events
@@ -871,6 +872,77 @@ def test_stop_all_is_rejected_unless_this_deployment_lets_it_through() -> None:
     open_world = World(targets=2, ALLOW_STOP_ALL="true")
     assert open_world.call(everything)["tally"]["stopped"] == 3
     assert [type(call) for call in open_world.batches.calls] == [StopAll]
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (
+            {"version": "0", "id": "e-1", "detail-type": "Stop", "source": "my.app", "detail": CHECK_COMMAND},
+            "this looks like an EventBridge event: pass its detail",
+        ),
+        (
+            {"Records": [{"eventSource": "aws:sqs", "body": json.dumps(CHECK_COMMAND)}]},
+            "this looks like an SQS event: pass the body of a record, as an object",
+        ),
+        (
+            {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": json.dumps(CHECK_COMMAND)}}]},
+            "this looks like an SNS event: pass the Message of a record, as an object",
+        ),
+        (
+            {"Type": "Notification", "TopicArn": "t", "Message": json.dumps(CHECK_COMMAND)},
+            "this looks like an SNS notification: pass its Message, as an object",
+        ),
+    ],
+)
+def test_an_event_that_only_holds_a_command_is_rejected_with_what_to_pass(event: dict[str, Any], said: str) -> None:
+    text = f"command: is missing; should be stop_task or stop_targets; {said}"
+    world = World()
+    with pytest.raises(CommandRejected, match=f"^{re.escape(text)}$"):
+        world.call(event)
+    assert world.aws.events[0]["errors"] == [{"loc": "command", "msg": text.removeprefix("command: ")}]
+
+
+@pytest.mark.parametrize("records", [[], [1], {}, "aws:sqs", [{}], [{"eventSource": "aws:s3"}], None])
+def test_the_records_of_another_service_are_no_known_event(records: object) -> None:
+    with pytest.raises(CommandRejected, match=r"^command: is missing; should be stop_task or stop_targets$"):
+        World().call({"Records": records})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"targets": None, "all_targets": True}, "all_targets: ALLOW_STOP_ALL is not true in this deployment"),
+        (
+            {"requested_at": at(301)},
+            f"requested_at: {at(301)} is more than 5 minutes after the command was sent, {at(0)}",
+        ),
+        (
+            {"targets": [f"{number:036}" for number in range(5_000)], "confirm": True},
+            "targets: what may be left of so many does not fit into an answer of 262144 bytes; name fewer, or use ",
+        ),
+        ({"task_id": "c35c83cb-27f3", "targets": ["5f1ac5c3e4b0"]}, "task_id: is not allowed: allowed are 1 to 24 of "),
+        ({"all_targets": "device-77"}, "all_targets: should be true or false"),
+        ({"attempt": 10**7}, "attempt: 10000000 should be at most 1000000"),
+    ],
+)
+def test_a_rejection_says_in_our_words_what_is_wrong_and_shows_no_text_of_the_sender(
+    change: dict[str, Any], said: str
+) -> None:
+    """The texts for people hold all words that we would say, and are not taken for targets."""
+    world = World(targets=1)
+    words = {
+        "requested_by": "5 minutes after it was sent",
+        "reason": f"{said}: what is not true may be left",
+    }
+    event = stop("d0", **words) | change
+    if event["targets"] is None:
+        del event["targets"]
+    with pytest.raises(CommandRejected) as raised:
+        world.call(event)
+    assert str(raised.value).startswith(said)
+    assert not [word for word in ("device-77", "c35c83cb") if word in str(raised.value)]
+    assert world.batches.calls == []
 
 
 def test_what_is_only_awaited_is_read_whatever_the_deployment_lets_through_by_now() -> None:
