@@ -82,15 +82,32 @@ type Duration = Annotated[
     ),
 ]
 
-# White space, and the spaces without a width, which nobody sees. Read by Python and, in the schema, by ECMAScript.
-_BLANK: Final = r"[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]"
-_WITHOUT_OUTER_BLANKS: Final = rf"^(?!{_BLANK})(?![\s\S]*{_BLANK}$)"
+# What a pattern may not begin or end with, since it would protect nothing: white space and other characters that nobody
+# sees, and quotes of any kind. Not variation selectors, which belong to the character before, nor what is beyond
+# U+FFFF, which not every dialect can name: `shared.staleness` leaves out both. Read by Python and, in the schema, by
+# ECMAScript.
+_UNSEEN: Final = (
+    r"\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e\u2000-\u200f\u2028-\u202f"
+    r"\u205f-\u206f\u2800\u3000\u3164\ufeff\uffa0\ufff0-\uffff"
+)
+_QUOTES: Final = (
+    r""""'`\xab\xb4\xbb\u2018-\u201f\u2032-\u2037\u2039\u203a\u275b-\u2760\u276e\u276f\u2e42\u300c-\u300f\u301d-\u301f"""
+    r"\uff02\uff07\uff40\uff62\uff63"
+)
+_ENDS: Final = r"^(?![{0}])(?![\s\S]*[{0}]$)"
+_NOT_IN_GLOBS: Final = {
+    _ENDS.format(_UNSEEN): "should not begin or end with a blank or an invisible character",
+    _ENDS.format(_QUOTES): "should not begin or end with a quote; use ? for one that a name has",
+    r"^[^\\]*$": "should not contain a backslash; use ? for one that a name has",
+}
+_GLOB: Final = _ENDS.format(_UNSEEN + _QUOTES) + r"[^\\]*$"
 
 
 def _read_glob(value: str) -> str:
-    if not re.search(_WITHOUT_OUTER_BLANKS, value):
-        # A blank too many, as in `release-* ,nightly-*`, would protect nothing.
-        raise complaint("should not begin or end with a blank")
+    for allowed, reason in _NOT_IN_GLOBS.items():
+        # `'release-*'`, or a blank too many, as in `release-* ,nightly-*`, would protect nothing.
+        if not re.search(allowed, value):
+            raise complaint(reason)
     return value
 
 
@@ -98,7 +115,7 @@ type Glob = Annotated[
     str,
     StringConstraints(min_length=1, max_length=256),
     AfterValidator(_read_glob),
-    Field(json_schema_extra={"pattern": _WITHOUT_OUTER_BLANKS}),
+    Field(json_schema_extra={"pattern": _GLOB}),
 ]
 type TaskType = Literal["firmwareUpgrade", "softwareUpgrade"]
 
