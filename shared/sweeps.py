@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from shared.commands import Given, InstanceId, ProjectId
-from shared.errors import SweepRejected
+from shared.errors import ForeignAnswer, HuaweiUnavailable, SweepRejected
 from shared.field_errors import complaint, explain, joined, show
 from shared.outcomes import Instant, to_rfc3339
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from shared.errors import DeploymentFault
     from shared.staleness import Age, RunningTask
 
 DETAIL_TYPE: Final = "Sweep Completed"
@@ -210,8 +209,7 @@ class Commands:
     `targets`: by task, how many of its targets are to be stopped; a task of which that is not known is left out.
     `missed`: of how many tasks it could not be found out what of them still runs. `cut`: of how many others there may
     be more to stop than is named here, since an entry of their lists, or their name, could not be read. `protected`:
-    the ids of those whose newest name a pattern protects. `fault`: why nothing could be found out of any of them, if
-    the deployment may be to blame.
+    the ids of those whose newest name a pattern protects. `failures`: why some are `missed`.
     """
 
     to_send: tuple[SweepCommand, ...]
@@ -219,7 +217,7 @@ class Commands:
     missed: int
     cut: int
     protected: frozenset[str]
-    fault: DeploymentFault | None
+    failures: tuple[Exception, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +226,31 @@ class Claimed:
 
     commands: tuple[SweepCommand, ...]
     failures: tuple[Exception, ...]
+
+
+def unavailable(words: str, causes: Sequence[Exception]) -> HuaweiUnavailable:
+    """Return an error with the first of its causes."""
+    return HuaweiUnavailable(": ".join([words, *map(str, causes[:1])]))
+
+
+def missed(
+    *, unread: int, causes: Sequence[Exception], late: int, valid_for: timedelta, of: int
+) -> Iterator[Exception]:
+    """Yield why stale tasks are missed by the last look at so many of them.
+
+    `unread`: those of which it could not be found out what still runs, because of `causes`. `late`: those that were
+    read, but so long before the end that a command would not be valid any more.
+    """
+    foreign = [cause for cause in causes if isinstance(cause, ForeignAnswer)]
+    if foreign and len(foreign) == of:
+        yield foreign[0]
+    elif unread:
+        yield unavailable(f"of {unread} stale tasks it could not be found out what still runs", causes)
+    if late:
+        yield HuaweiUnavailable(
+            f"of {late} stale tasks the commands, valid for {valid_for.total_seconds():g} seconds from the last look, "
+            "would have come too late: CommandTtlSeconds or older_than is too short"
+        )
 
 
 def time_to_live(sweep: Sweep) -> timedelta:

@@ -84,6 +84,7 @@ REDRIVE_TEXTS: Final = ("tests/unit/test_redrive_texts.py",)
 ENVELOPES: Final = ("tests/unit/test_envelopes.py",)
 CORRELATION: Final = ("tests/unit/test_correlation.py",)
 FILTERS: Final = ("tests/template/test_filters.py",)
+SWEEP_ERRORS: Final = ("tests/unit/test_sweep_errors.py",)
 TRACES: Final = ("tests/property/test_traces.py",)
 
 MUTANTS: Final = (
@@ -1196,31 +1197,29 @@ MUTANTS: Final = (
     Mutant(
         "8 sweep: one check that somebody else answers about ends the sweep",
         "shared/check_sweep.py",
-        "        except ForeignAnswer as foreign:\n"
-        "            self._foreign.append(foreign)\n"
-        "            error = foreign\n",
-        "        except ZeroDivisionError as foreign:\n            error = foreign\n",
+        "        except (ForeignAnswer, HuaweiUnavailable) as cause:\n            error = cause\n",
+        "        except HuaweiUnavailable as cause:\n            error = cause\n",
         EVIDENCE,
     ),
     Mutant(
         "8 sweep: a wrong host of checks is Huawei Cloud's trouble",
         "shared/check_sweep.py",
-        "raise self._foreign[0] if self._foreign else HuaweiUnavailable(unread)",
-        "raise HuaweiUnavailable(unread)",
+        "raise foreign[0] if foreign else unavailable(words, self._causes)",
+        "raise unavailable(words, self._causes)",
         EVIDENCE,
     ),
     Mutant(
         "8 sweep: one batch task that is refused ends the sweep",
         "shared/batch_sweep.py",
-        "        except ForeignAnswer as answer:\n            foreign.append(answer)\n            return None\n",
-        "        except ZeroDivisionError:\n            return None\n",
+        "except (HuaweiUnavailable, ForeignAnswer) as cause:\n            causes",
+        "except HuaweiUnavailable as cause:\n            causes",
         EVIDENCE,
     ),
     Mutant(
         "8 sweep: a wrong host of batch tasks is Huawei Cloud's trouble",
         "shared/batch_sweep.py",
-        "fault=foreign[0] if foreign and len(foreign) == len(aged) else None,",
-        "fault=None,",
+        "causes=causes, late=late, valid_for=self._valid_for, of=len(aged)",
+        "causes=causes, late=late, valid_for=self._valid_for, of=0",
         EVIDENCE,
     ),
     Mutant(
@@ -1248,8 +1247,8 @@ MUTANTS: Final = (
     Mutant(
         "8 sweep: a wrong host at the last look of checks is Huawei Cloud's trouble",
         "shared/check_sweep.py",
-        "fault=self._foreign[0] if self._foreign and len(self._foreign) == len(looks) else None,",
-        "fault=None,",
+        "causes=self._causes, late=late, valid_for=self._valid_for, of=len(looks)",
+        "causes=self._causes, late=late, valid_for=self._valid_for, of=0",
         EVIDENCE,
     ),
     Mutant(
@@ -1332,7 +1331,7 @@ MUTANTS: Final = (
     Mutant(
         "8 sweep: a last look that failed is not reported",
         "shared/check_sweep.py",
-        "missed=len(looks) - len(read) - refused,",
+        "missed=unread + late,",
         "missed=0,",
         SWEEP,
     ),
@@ -1360,21 +1359,21 @@ MUTANTS: Final = (
     Mutant(
         "8 sweep: a list of jobs that is down ends the sweep",
         "shared/check_sweep.py",
-        "            except (HuaweiUnavailable, ForeignAnswer):\n                is_missed = True\n",
-        "            except ForeignAnswer:\n                is_missed = True\n",
+        "            except (HuaweiUnavailable, ForeignAnswer) as cause:\n",
+        "            except ForeignAnswer as cause:\n",
         SWEEP,
     ),
     Mutant(
         "8 sweep: a sweep without time reports what it has",
         "shared/check_sweep.py",
-        "if missed and not self._until.remaining():",
+        "if unread and not self._ages_until.remaining():",
         "if False:",
         SWEEP,
     ),
     Mutant(
         "8 sweep: a check that could not be asked about is not reported",
         "shared/check_sweep.py",
-        "            missed=missed,\n",
+        "            missed=unread,\n",
         "            missed=0,\n",
         SWEEP,
     ),
@@ -1395,8 +1394,8 @@ MUTANTS: Final = (
     Mutant(
         "8 sweep: an error does not say what was sent",
         "shared/sweeping.py",
-        "[said, *map(str, failures)]",
-        "map(str, failures)",
+        '"dry run: " if sweep.dry_run else said)',
+        '"")',
         EVIDENCE,
     ),
     Mutant(
@@ -3800,6 +3799,118 @@ MUTANTS: Final = (
         "MemorySize: 2048",
         "MemorySize: 1024",
         ("tests/contract/test_memory.py",),
+    ),
+    Mutant(
+        "sweep errors: no cause is named",
+        "shared/sweeps.py",
+        '": ".join([words, *map(str, causes[:1])])',
+        "words",
+        SWEEP_ERRORS,
+    ),
+    Mutant(
+        "sweep errors: what came too late could not be found out",
+        "shared/batch_sweep.py",
+        "missed(unread=len(causes), causes=causes, late=late,",
+        "missed(unread=len(causes) + late, causes=causes, late=0,",
+        SWEEP_ERRORS,
+    ),
+    Mutant(
+        "sweep errors: what came too late is no failure",
+        "shared/sweeps.py",
+        "    if late:\n",
+        "    if not of:\n",
+        SWEEP_ERRORS,
+    ),
+    Mutant(
+        "sweep errors: a dry run has sent nothing of nothing",
+        "shared/sweeping.py",
+        '"dry run: " if sweep.dry_run else said',
+        "said",
+        SWEEP_ERRORS,
+    ),
+    Mutant(
+        "sweep errors: the cause of a check is lost",
+        "shared/check_sweep.py",
+        "                self._causes.append(cause)\n",
+        "",
+        SWEEP_ERRORS,
+    ),
+    Mutant(
+        "sweep errors: the cause of a state is lost",
+        "shared/check_sweep.py",
+        "        self._causes.append(error)\n",
+        "",
+        SWEEP_ERRORS,
+    ),
+    Mutant(
+        "sweep errors: a list has Huawei's words",
+        "shared/huawei/task_lists.py",
+        '    reply = reply._replace(error_msg=f"status {reply.status}")\n',
+        "",
+        SWEEP_ERRORS,
+    ),
+    Mutant(
+        "sweep errors: a state has Huawei's words",
+        "shared/huawei/task_lists.py",
+        'return replace(finding, error_msg="the progress cannot be read") if finding.was_answered else finding',
+        "return finding",
+        SWEEP_ERRORS,
+    ),
+    Mutant(
+        "sweep errors: a marker is shown",
+        "shared/huawei/task_lists.py",
+        "came in {len(markers) + 1} pages",
+        "came, and marker {marker}",
+        SWEEP_ERRORS,
+    ),
+    Mutant(
+        "sweep errors: a throttle is forgotten when time is up",
+        "shared/inquiry.py",
+        "if said and not answer.was_asked",
+        "if False",
+        SWEEP_ERRORS,
+    ),
+    Mutant(
+        "sweep errors: a failure leaves no line",
+        "shared/sweeping.py",
+        '            self._telemetry.not_carried_out("", error)\n',
+        "",
+        SWEEP_ERRORS,
+    ),
+    Mutant(
+        "sweep errors: a sweep that is rejected leaves no line",
+        "shared/sweeping.py",
+        "HuaweiUnavailable, PublishingFailed, SweepRejected) as",
+        "HuaweiUnavailable, PublishingFailed) as",
+        SWEEP_ERRORS,
+    ),
+    Mutant(
+        "sweep errors: a table that is down leaves no line",
+        "shared/sweeping.py",
+        "except (AwsUnavailable, HuaweiUnavailable, PublishingFailed,",
+        "except (HuaweiUnavailable, PublishingFailed,",
+        SWEEP_ERRORS,
+    ),
+    Mutant(
+        "sweep errors: a report that is lost leaves no line",
+        "shared/sweeping.py",
+        "HuaweiUnavailable, PublishingFailed, SweepRejected) as",
+        "HuaweiUnavailable, SweepRejected) as",
+        SWEEP_ERRORS,
+    ),
+    Mutant(
+        "sweep errors: one check takes the time of the last look",
+        "shared/check_sweep.py",
+        "listing.entries, kept=0.5)",
+        "listing.entries, kept=0.0)",
+        SWEEP_ERRORS,
+    ),
+    Mutant(
+        "sweep errors: the last look has the time of the first",
+        "shared/check_sweep.py",
+        "        self._inquiry.deadline = self._until\n",
+        "",
+        SWEEP + EVIDENCE + SWEEP_ERRORS,
     ),
 )
 

@@ -118,7 +118,9 @@ def test_a_pattern_on_name_or_id_wins_over_everything(pattern: str, is_saved: bo
         ("nightly\n", "nightly"),
         ("night\nly", "night*y"),
         ("night\nly", "night?ly"),
-        # What nobody sees.
+        # What nobody sees, and what a question mark stands for all the same.
+        ("\uff52elease\u034f1", "release?1"),
+        ("\uff52elease  1", "release? 1"),
         *(("release-1", f"rel{each}ease-*") for each in UNSEEN),
         *((f"rel{each}ease-1", "release-*") for each in UNSEEN),
         *((f"{each}release-1", "release-*") for each in UNSEEN),
