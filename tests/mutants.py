@@ -1054,7 +1054,7 @@ MUTANTS: Final = (
     Mutant(
         "8 rule 7: no last look before sending",
         "shared/check_sweep.py",
-        "looks = self._look_at([self._listed[task.task_id] for task in tasks])",
+        "looks = self._look_at([self._listed[task.task_id] for task in tasks], kept=0.0)",
         "looks = [_Look(task, self._patience.now(), Verdict.RUNS, is_missed=False) for task in tasks]",
         SWEEP,
     ),
@@ -2147,7 +2147,7 @@ MUTANTS: Final = (
     Mutant(
         "12 waits: an inquiry waits past its deadline",
         "shared/inquiry.py",
-        "if seconds < self._deadline.remaining():",
+        "if seconds < self.deadline.remaining():",
         "if True:",
         ("tests/unit/test_inquiry.py",),
     ),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -252,3 +254,16 @@ def test_a_check_whose_jobs_are_throttled_for_ever_leaves_the_last_look_its_time
     dry, real = world.sweep(CHECKS), world.sweep(CHECKS, **STOP)
     assert dry["stale"] == real["stale"] == real["sent"] == len(world.sent(TASK_QUEUE)) == 7
     assert dry["missed"] == real["missed"] == 13
+
+
+def test_the_runbook_s_query_finds_the_line_and_shows_why() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    (section,) = re.findall(r"### sweep-dead-letters\n.*?\n### ", text, re.DOTALL)
+    (query,) = re.findall(r"^insights '(.*)'$", section, re.MULTILINE)
+    world = of_batches()
+    unavailable(world)
+    world.failed(BATCHES, HuaweiUnavailable)
+    (line,) = world.lines()
+    levels, shown = re.findall(r"level in \[(.*?)\].* display (.*)$", query)[0]
+    assert f'"{line["level"]}"' in levels
+    assert {"message", "error", "why", "mend"} <= set(shown.split(", "))
