@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from shared.errors import ForeignAnswer, HuaweiUnavailable
 from shared.planning import BatchTask
 from shared.staleness import Age, Found, Protection, RunningTask, read_huawei_time
-from shared.sweeps import Claimed, Commands, SweepBatchTasks, SweepCommand, stop_running_targets
+from shared.sweeps import Claimed, Commands, SweepBatchTasks, SweepCommand, missed, stop_running_targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,8 +85,8 @@ class BatchSweep:
         `DeploymentFault`.
         """
         aged = list(stale)
-        foreign: list[ForeignAnswer] = []
-        looks = self._inquiry.each(partial(self._look, foreign), aged)
+        causes: list[Exception] = []
+        looks = self._inquiry.each(partial(self._look, causes), aged)
         now = self._patience.now()
         read = [look for look in looks if look is not None]
         ended = [look for look in read if not look.targets and not look.skipped]
@@ -94,6 +94,7 @@ class BatchSweep:
         running = [look for look in read if (look.targets or look.skipped) and now < look.at + self._valid_for]
         protection = Protection(self._sweep.protect)
         protected = frozenset(look.task.task_id for look in running if protection.covers(look.task))
+        late = len(read) - len(ended) - len(running)
         # A name that cannot be read may be one that is protected.
         named = [look for look in running if look.task.task_name is not None and look.task.task_id not in protected]
         return Commands(
@@ -105,10 +106,12 @@ class BatchSweep:
                 )
             ),
             targets={look.task.task_id: look.targets for look in (*ended, *named) if look.targets or not look.skipped},
-            missed=len(aged) - len(ended) - len(running),
+            missed=len(causes) + late,
             cut=sum(look.skipped > 0 or look.task.task_name is None for look in running),
             protected=protected,
-            fault=foreign[0] if foreign and len(foreign) == len(aged) else None,
+            failures=tuple(
+                missed(unread=len(causes), causes=causes, late=late, valid_for=self._valid_for, of=len(aged))
+            ),
         )
 
     def claim(self, commands: Sequence[SweepCommand]) -> Claimed:
@@ -118,17 +121,15 @@ class BatchSweep:
     def release(self, commands: Iterable[SweepCommand], *, deadline: Deadline) -> None:
         """Nothing is kept of these."""
 
-    def _look(self, foreign: list[ForeignAnswer], stale: tuple[RunningTask, Age]) -> _Look | None:
-        """Return what of a task runs; `None` if that could not be found out."""
+    def _look(self, causes: list[Exception], stale: tuple[RunningTask, Age]) -> _Look | None:
+        """Return what of a task runs; `None` if that could not be found out, which is then one of `causes`."""
         task, age = stale
         where = BatchTask(self._sweep.project_id, self._sweep.instance_id, task.task_id)
         at = self._patience.now()
         try:
             running = self._lists.running_targets(where, self._inquiry.ask)
-        except HuaweiUnavailable:
-            return None
-        except ForeignAnswer as answer:
-            foreign.append(answer)
+        except (HuaweiUnavailable, ForeignAnswer) as cause:
+            causes.append(cause)
             return None
         names = () if self._sweep.dry_run else running.targets
         newest = replace(task, task_name=running.task_name)

@@ -18,7 +18,7 @@ from shared.findings import Finding, Verdict
 from shared.huawei.codearts_check import Progress
 from shared.sightings import Item, Sighting
 from shared.staleness import Age, Found, Protection, RunningTask, read_huawei_time
-from shared.sweeps import Claimed, Commands, SweepCheckTasks, SweepCommand, stop_check
+from shared.sweeps import Claimed, Commands, SweepCheckTasks, SweepCommand, missed, stop_check, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -72,7 +72,8 @@ class CheckSweep:
         self._inquiry = inquiry
         self._patience = patience
         self._until = until
-        self._states_until = until
+        self._states_until = self._ages_until = until
+        self._failures: tuple[Exception, ...] = ()
         self._writes_until = writes_until
         self._listed: dict[str, ListedCheckTask] = {}
         self._listed_again: dict[str, ListedCheckTask] = {}
@@ -80,7 +81,7 @@ class CheckSweep:
         self._percents: dict[str, int] = {}
         self._ages: dict[str, Age] = {}
         self._claims: dict[str, Item] = {}
-        self._foreign: list[ForeignAnswer] = []
+        self._causes: list[Exception] = []
 
     def find(self) -> Found:
         """List the tasks, and find out which run and since when.
@@ -90,19 +91,22 @@ class CheckSweep:
         listing = self._lists.tasks(self._sweep.project_id, self._inquiry.ask)
         self._listed = {task.task_id: task for task in listing.entries}
         self._read_items()
-        looks = self._look_at(listing.entries)
-        missed = sum(look.is_missed for look in looks)
+        # One task whose question is throttled for ever must not take the time of the last look at all others.
+        looks = self._look_at(listing.entries, kept=0.5)
+        unread = sum(look.is_missed for look in looks)
         unread_states = sum(look.state is Verdict.UNFINISHED for look in looks)
         if unread_states and unread_states == len(listing.entries):
-            unread = "the state of not one task could be read from CodeArts Check"
-            raise self._foreign[0] if self._foreign else HuaweiUnavailable(unread)
-        if missed and not self._until.remaining():
-            raise HuaweiUnavailable(f"no time was left to find out since when {missed} checks run")
+            foreign = [cause for cause in self._causes if isinstance(cause, ForeignAnswer)]
+            words = "the state of not one task could be read from CodeArts Check"
+            raise foreign[0] if foreign else unavailable(words, self._causes)
+        if unread and not self._ages_until.remaining():
+            words = f"no time was left to find out since when {unread} checks run"
+            self._failures = (unavailable(words, self._causes),)
         return Found(
             running=tuple(look.task for look in looks),
             listed=len(listing.entries) + listing.skipped,
             unreadable=listing.skipped,
-            missed=missed,
+            missed=unread,
         )
 
     def commands(self, stale: Iterable[tuple[RunningTask, Age]]) -> Commands:
@@ -117,16 +121,20 @@ class CheckSweep:
         tasks = [task for task, _ in stale]
         if self._sweep.dry_run:
             targets = {task.task_id: 1 for task in tasks}
-            return Commands(to_send=(), targets=targets, missed=0, cut=0, protected=frozenset(), fault=None)
-        self._foreign = []
+            return Commands(
+                to_send=(), targets=targets, missed=0, cut=0, protected=frozenset(), failures=self._failures
+            )
+        self._causes = []
         # The state is one of three or four questions about each, and what was asked of many in vain is sent for nobody.
         self._states_until = self._until.less(0.75 * self._until.remaining())
-        looks = self._look_at([self._listed[task.task_id] for task in tasks])
+        looks = self._look_at([self._listed[task.task_id] for task in tasks], kept=0.0)
         now = self._patience.now()
         # A command that comes too late as it is would stop nothing, and its claim would cost the evidence.
         expires_at = {look.task.task_id: look.at + self._valid_for for look in looks}
         read = [look.task for look in looks if not look.is_missed and now < expires_at[look.task.task_id]]
         refused = sum(look.state is Verdict.REFUSED for look in looks)
+        unread = sum(look.is_missed for look in looks) - refused
+        late = len(looks) - len(read) - unread - refused
         # The name of a task that is not listed again, or not in a way that can be read, may be one that is protected.
         named = [task for task in read if task.task_id in self._listed_again]
         protection = Protection(self._sweep.protect)
@@ -142,10 +150,13 @@ class CheckSweep:
         return Commands(
             to_send=tuple(stop_check(self._sweep, task, age, expires_at=expires_at[task.task_id]) for task, age in old),
             targets={task.task_id: int(task.task_id in self._ages) for task in tasks if task.task_id not in undecided},
-            missed=len(looks) - len(read) - refused,
+            missed=unread + late,
             cut=len(read) - len(named) + refused,
             protected=protected,
-            fault=self._foreign[0] if self._foreign and len(self._foreign) == len(looks) else None,
+            failures=(
+                *self._failures,
+                *missed(unread=unread, causes=self._causes, late=late, valid_for=self._valid_for, of=len(looks)),
+            ),
         )
 
     def claim(self, commands: Sequence[SweepCommand]) -> Claimed:
@@ -200,8 +211,8 @@ class CheckSweep:
             del self._claims[task_id]
         return False
 
-    def _look_at(self, tasks: Sequence[ListedCheckTask]) -> list[_Look]:
-        """Find out which of these run or may run, and since when."""
+    def _look_at(self, tasks: Sequence[ListedCheckTask], *, kept: float) -> list[_Look]:
+        """Find out which of these run or may run, and since when. `kept`: the part of the time the latter leaves."""
         if not tasks:
             return []
         states = list(zip(tasks, self._inquiry.each(self._state, tasks), strict=True))
@@ -213,7 +224,9 @@ class CheckSweep:
             # What was read to run may have begun after its `last_check_time` was listed, and even be another run than
             # the one listed. If the list still says the same now, no run began or ended before that read.
             self._list_again()
+        self._ages_until = self._inquiry.deadline = self._until.less(kept * self._until.remaining())
         looks = self._inquiry.each(self._look, may_run)
+        self._inquiry.deadline = self._until
         self._refute_by_jobs([look.task for look in looks if look.task.age and look.task.age.evidence == "job"])
         return looks
 
@@ -235,11 +248,9 @@ class CheckSweep:
         try:
             if self._states_until.remaining():
                 return self._progress(task.task_id)
-        except ForeignAnswer as foreign:
-            self._foreign.append(foreign)
-            error = foreign
-        except HuaweiUnavailable as unanswered:
-            error = unanswered
+        except (ForeignAnswer, HuaweiUnavailable) as cause:
+            error = cause
+        self._causes.append(error)
         return Progress(Finding(Verdict.UNFINISHED, error_msg=str(error)), percent=None, moment=None)
 
     def _progress(self, task_id: str) -> Progress:
@@ -264,7 +275,8 @@ class CheckSweep:
         if state.finding.verdict is Verdict.RUNS:
             try:
                 age = self._age(task)
-            except (HuaweiUnavailable, ForeignAnswer):
+            except (HuaweiUnavailable, ForeignAnswer) as cause:
+                self._causes.append(cause)
                 is_missed = True
             if age is None or age.evidence != "sighting":
                 self._move_on(task.task_id)

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 class Inquiry:
     """Asks one service, at its pace, until `deadline`. May be used from several threads.
 
-    `calls` and `throttles` count the questions asked, and those that met a throttle.
+    `deadline` may be moved between the questions. `calls` and `throttles` count the questions asked, and those that met
+    a throttle.
     """
 
     def __init__(self, *, pace: Pace, patience: Patience, deadline: Deadline) -> None:
         self._pace = pace
         self._patience = patience
-        self._deadline = deadline
+        self.deadline = deadline
         self._counting = threading.Lock()
         self.calls = 0
         self.throttles = 0
@@ -42,19 +43,21 @@ class Inquiry:
         `HuaweiUnavailable` when tries or time are used up, and what the question raises.
         """
         waits = pauses()
+        said: str | None = None
         while True:
             answer = self._once(question)
             if not isinstance(answer, Finding) or answer.verdict is not Verdict.UNFINISHED:
                 return answer
+            before = f" (before that: {said})" if said and not answer.was_asked else ""
+            said = f"{answer.error_code}: {answer.error_msg}" if answer.error_code else f"{answer.error_msg}{before}"
             if answer.throttled:
-                if self._deadline.remaining():
+                if self.deadline.remaining():
                     continue
             elif (wait := next(waits)) is not None:
                 seconds = (answer.retry_after or 0.0) + self._patience.uniform(0.0, wait)
-                if seconds < self._deadline.remaining():
+                if seconds < self.deadline.remaining():
                     self._patience.sleep(seconds)
                     continue
-            said = f"{answer.error_code}: {answer.error_msg}" if answer.error_code else answer.error_msg
             raise HuaweiUnavailable(f"Huawei Cloud could not be asked to the end: {said}")
 
     def each[X, Y](self, work: Callable[[X], Y], items: Sequence[X]) -> list[Y]:
@@ -62,12 +65,12 @@ class Inquiry:
         return self._pace.threads.each(work, items)
 
     def _once[T](self, question: Callable[[Deadline], T | Finding]) -> T | Finding:
-        turn = self._pace.begin(self._deadline) if self._deadline.remaining() else None
+        turn = self._pace.begin(self.deadline) if self.deadline.remaining() else None
         if turn is None:
             return Finding(Verdict.UNFINISHED, error_msg="no time left to ask", was_asked=False)
         throttled, retry_after = False, None
         try:
-            answer = question(self._deadline)
+            answer = question(self.deadline)
             if isinstance(answer, Finding):
                 throttled, retry_after = answer.throttled, answer.retry_after
             return answer
@@ -75,4 +78,4 @@ class Inquiry:
             with self._counting:
                 self.calls += 1
                 self.throttles += throttled
-            self._pace.end(turn, self._deadline, throttled=throttled, retry_after=retry_after if throttled else None)
+            self._pace.end(turn, self.deadline, throttled=throttled, retry_after=retry_after if throttled else None)

@@ -127,37 +127,100 @@ def choose_stale(
 class Protection:
     """Glob patterns (`*`, `?`, `[a-z]`; case counts) that protect tasks by their names or ids, in doubt one more.
 
-    A pattern that silently matches nothing leaves a task to be stopped. So brackets stand for one of what they hold and
-    for themselves, as in the name `[prod] nightly`. And texts that look alike are equal, see `_forms`.
+    A pattern that silently matches nothing leaves a task to be stopped. So each `[` stands for itself, as in the name
+    `[prod] nightly`, and together with the rest of its group for one character. And texts that look alike are equal,
+    see `_forms`.
+
+    All patterns are one automaton. Its states are places in the patterns, one bit each, and all that a text may have
+    reached are followed at once: the time is that of the text, in however many ways a pattern can be read.
     """
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        globs = {glob for pattern in patterns for form in _forms(pattern) for glob in (form, form.replace("[", "[[]"))}
-        self._globs = re.compile("|".join(map(translate, sorted(globs)))) if globs else None
+        self._begins = self._ends = self._stars = self._anything = 0
+        self._literals: dict[str, int] = {}
+        self._groups: list[tuple[int, int, re.Pattern[str]]] = []
+        place = 1
+        for glob in sorted({form for pattern in patterns for form in _forms(pattern)}):
+            self._begins |= place
+            for index, character in enumerate(glob):
+                match character:
+                    case "*":
+                        self._stars |= place
+                    case "?":
+                        self._anything |= place
+                    case _:
+                        self._literals[character] = self._literals.get(character, 0) | place
+                if character == "[" and (group := _GROUP.match(glob, index)):
+                    self._groups.append((place, place << len(group[0]), re.compile(translate(group[0]))))
+                place <<= 1
+            self._ends |= place
+            place <<= 1
 
     def covers(self, task: RunningTask) -> bool:
         """Return whether a pattern matches the name or the id."""
-        return self._globs is not None and any(
-            self._globs.match(form)
-            for text in (task.task_id, task.task_name)
-            if text is not None
-            for form in _forms(text)
-        )
+        texts = (text for text in (task.task_id, task.task_name) if text is not None)
+        return any(self._matches(form) for text in texts for form in _forms(text))
+
+    def _matches(self, text: str) -> bool:
+        reached = self._past_stars(self._begins)
+        for character in text:
+            here = reached & (self._literals.get(character, 0) | self._anything)
+            beyond = here << 1 | reached & self._stars
+            for begin, end, group in self._groups:
+                if reached & begin and group.match(character):
+                    beyond |= end
+            reached = self._past_stars(beyond)
+        return bool(reached & self._ends)
+
+    def _past_stars(self, reached: int) -> int:
+        """Return these places, and those behind the asterisks that they are at."""
+        while more := (reached & self._stars) << 1 & ~reached:
+            reached |= more
+        return reached
+
+
+# The groups of `fnmatch`: a `]` right at the beginning is one of the characters.
+_GROUP: Final = re.compile(r"\[!?\]?[^]]*\]")
 
 
 def _forms(text: str) -> set[str]:
     """Return the forms in which a name or pattern is compared: as it is written, and as it looks.
 
-    The latter is composed, has no compatibility characters (NFKC: a full-width letter or asterisk is the plain one, a
-    no-break space a space), no invisible ones (format characters, variation selectors) and no outer white space.
+    As it looks, it is composed, and has no compatibility characters (NFKC: a full-width letter or asterisk is the plain
+    one, a no-break space a space), no invisible ones and no outer white space. It may look so in several ways: `?` may
+    stand for what only some do not see, for one kind of dash, or for one of several blanks.
     """
-    if text.isascii():
-        return {text, text.strip()}
-    visible = "".join(each for each in text if unicodedata.category(each) != "Cf" and each not in _VARIATION_SELECTORS)
-    return {text, unicodedata.normalize("NFKC", visible).strip()}
+    forms = {text}
+    for is_hidden in (_is_format, _is_invisible):
+        visible = "".join(each for each in text if not is_hidden(each))
+        composed = unicodedata.normalize("NFKC", visible)
+        plain = "".join("-" if _is_dash(each) else each for each in composed.replace(_BLANK_PATTERN, " "))
+        forms |= {composed.strip(), " ".join(plain.split())}
+    return forms
 
 
-_VARIATION_SELECTORS: Final = frozenset(map(chr, range(0xFE00, 0xFE10)))
+def _is_format(character: str) -> bool:
+    return unicodedata.category(character) == "Cf" or "\ufe00" <= character <= "\ufe0f"
+
+
+def _is_invisible(character: str) -> bool:
+    is_control = unicodedata.category(character) == "Cc" and not character.isspace()
+    return is_control or _is_format(character) or bool(_INVISIBLE.match(character))
+
+
+def _is_dash(character: str) -> bool:
+    return unicodedata.category(character) == "Pd" or character == _MINUS
+
+
+# What has no look by the Unicode Character Database (Default_Ignorable_Code_Point in DerivedCoreProperties.txt), beside
+# the format characters: joiners, Hangul fillers, Khmer inherent vowels, variation selectors and reserved places.
+_INVISIBLE: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2060-\u206f\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U000e0000-\U000e0fff]"
+)
+_MINUS: Final = "\u2212"
+_BLANK_PATTERN: Final = "\u2800"
+"""Of Braille: a letter that looks like a space."""
 
 
 # "20151212T121212Z" (IoTDA), "2025-11-28T06:55:41Z" and "2020-02-20 11:21:11" (CodeArts Check, newer and older pages).

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from shared.aws import AwsRefused, AwsUnavailable, BusEvent, Message
 from shared.batch_sweep import BatchSweep
 from shared.check_sweep import CheckSweep
-from shared.errors import DeploymentFault, HuaweiUnavailable, PublishingFailed
+from shared.errors import DeploymentFault, HuaweiUnavailable, PublishingFailed, SweepRejected
 from shared.inquiry import Inquiry
 from shared.outcomes import SOURCE, shorten
 from shared.staleness import choose_stale
@@ -102,7 +102,7 @@ class Sweeper:
         self._new_version = new_version
 
     def handle(self, event: Any, *, deadline: Deadline) -> dict[str, Any]:
-        """Carry out the sweep that `event` is, and return its report.
+        """Carry out the sweep that `event` is, and return its report; log why, if it fails.
 
         Raises `SweepRejected` for what is no sweep. Raises `HuaweiUnavailable` or `AwsUnavailable` if it could not be
         found out what is stale; then nothing was sent. After that, the commands are sent and the report is published as
@@ -110,6 +110,13 @@ class Sweeper:
         `DeploymentFault`; `PublishingFailed` if not all commands, or not the report, could be sent;
         `HuaweiUnavailable` if of some of the tasks it could not be found out what still runs.
         """
+        try:
+            return self._carry_out(event, deadline)
+        except (AwsUnavailable, HuaweiUnavailable, PublishingFailed, SweepRejected) as error:
+            self._telemetry.not_carried_out("", error)
+            raise
+
+    def _carry_out(self, event: Any, deadline: Deadline) -> dict[str, Any]:
         settings = self._settings
         sweep = read_sweep(event, project_id=settings.project_id, instance_id=settings.instance_id)
         now = self._patience.now()
@@ -149,11 +156,11 @@ class Sweeper:
         failures = [*claimed.failures, *sending.failures]
         failures += self._publish(report, deadline.less(0.25 * kept))
         failures += self._release(kind, made.to_send, sending, deadline)
-        if made.missed:
-            unread = f"of {made.missed} stale tasks it could not be found out what still runs"
-            failures.append(made.fault or HuaweiUnavailable(unread))
+        failures += made.failures
         if failures:
-            raise _summary(failures, sending, of=len(made.to_send))
+            perhaps = f" ({len(sending.in_doubt)} more perhaps)" if sending.in_doubt else ""
+            said = f"{len(sending.sent)} of {len(made.to_send)} commands were sent{perhaps}; "
+            raise _summary(failures, "dry run: " if sweep.dry_run else said)
         return report.model_dump(mode="json")
 
     def _kind_of(self, sweep: Sweep, inquiry: Inquiry, until: Deadline, *, writes_until: Deadline) -> tuple[Kind, str]:
@@ -247,11 +254,9 @@ def _targets(made: Commands, sending: _Sending) -> dict[str, int]:
     return {task_id: count for task_id, count in named.items() if task_id not in in_doubt}
 
 
-def _summary(failures: Sequence[Exception], sending: _Sending, *, of: int) -> Exception:
+def _summary(failures: Sequence[Exception], said: str) -> Exception:
     """Return the error that a sweep ends with: of the worst kind, with the words of all, each once."""
-    perhaps = f" ({len(sending.in_doubt)} more perhaps)" if sending.in_doubt else ""
-    said = f"{len(sending.sent)} of {of} commands were sent{perhaps}"
-    words = shorten("; ".join(dict.fromkeys([said, *map(str, failures)])), LONGEST_ERROR)
+    words = shorten(said + "; ".join(dict.fromkeys(map(str, failures))), LONGEST_ERROR)
     if any(isinstance(failure, DeploymentFault) for failure in failures):
         return DeploymentFault(words)
     if all(isinstance(failure, HuaweiUnavailable) for failure in failures):

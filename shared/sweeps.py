@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from shared.commands import Given, InstanceId, ProjectId
-from shared.errors import SweepRejected
+from shared.errors import ForeignAnswer, HuaweiUnavailable, SweepRejected
 from shared.field_errors import complaint, explain, joined, show
 from shared.outcomes import Instant, to_rfc3339
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from shared.errors import DeploymentFault
     from shared.staleness import Age, RunningTask
 
 DETAIL_TYPE: Final = "Sweep Completed"
@@ -82,15 +81,32 @@ type Duration = Annotated[
     ),
 ]
 
-# White space, and the spaces without a width, which nobody sees. Read by Python and, in the schema, by ECMAScript.
-_BLANK: Final = r"[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]"
-_WITHOUT_OUTER_BLANKS: Final = rf"^(?!{_BLANK})(?![\s\S]*{_BLANK}$)"
+# What a pattern may not begin or end with, since it would protect nothing: white space and other characters that nobody
+# sees, and quotes of any kind. Not variation selectors, which belong to the character before, nor what is beyond
+# U+FFFF, which not every dialect can name: `shared.staleness` leaves out both. Read by Python and, in the schema, by
+# ECMAScript.
+_UNSEEN: Final = (
+    r"\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180e\u2000-\u200f\u2028-\u202f"
+    r"\u205f-\u206f\u2800\u3000\u3164\ufeff\uffa0\ufff0-\uffff"
+)
+_QUOTES: Final = (
+    r""""'`\xab\xb4\xbb\u2018-\u201f\u2032-\u2037\u2039\u203a\u275b-\u2760\u276e\u276f\u2e42\u300c-\u300f\u301d-\u301f"""
+    r"\uff02\uff07\uff40\uff62\uff63"
+)
+_ENDS: Final = r"^(?![{0}])(?![\s\S]*[{0}]$)"
+_NOT_IN_GLOBS: Final = {
+    _ENDS.format(_UNSEEN): "should not begin or end with a blank or an invisible character",
+    _ENDS.format(_QUOTES): "should not begin or end with a quote; use ? for one that a name has",
+    r"^[^\\]*$": "should not contain a backslash; use ? for one that a name has",
+}
+_GLOB: Final = _ENDS.format(_UNSEEN + _QUOTES) + r"[^\\]*$"
 
 
 def _read_glob(value: str) -> str:
-    if not re.search(_WITHOUT_OUTER_BLANKS, value):
-        # A blank too many, as in `release-* ,nightly-*`, would protect nothing.
-        raise complaint("should not begin or end with a blank")
+    for allowed, reason in _NOT_IN_GLOBS.items():
+        # `'release-*'`, or a blank too many, as in `release-* ,nightly-*`, would protect nothing.
+        if not re.search(allowed, value):
+            raise complaint(reason)
     return value
 
 
@@ -98,7 +114,7 @@ type Glob = Annotated[
     str,
     StringConstraints(min_length=1, max_length=256),
     AfterValidator(_read_glob),
-    Field(json_schema_extra={"pattern": _WITHOUT_OUTER_BLANKS}),
+    Field(json_schema_extra={"pattern": _GLOB}),
 ]
 type TaskType = Literal["firmwareUpgrade", "softwareUpgrade"]
 
@@ -193,8 +209,7 @@ class Commands:
     `targets`: by task, how many of its targets are to be stopped; a task of which that is not known is left out.
     `missed`: of how many tasks it could not be found out what of them still runs. `cut`: of how many others there may
     be more to stop than is named here, since an entry of their lists, or their name, could not be read. `protected`:
-    the ids of those whose newest name a pattern protects. `fault`: why nothing could be found out of any of them, if
-    the deployment may be to blame.
+    the ids of those whose newest name a pattern protects. `failures`: why some are `missed`.
     """
 
     to_send: tuple[SweepCommand, ...]
@@ -202,7 +217,7 @@ class Commands:
     missed: int
     cut: int
     protected: frozenset[str]
-    fault: DeploymentFault | None
+    failures: tuple[Exception, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +226,31 @@ class Claimed:
 
     commands: tuple[SweepCommand, ...]
     failures: tuple[Exception, ...]
+
+
+def unavailable(words: str, causes: Sequence[Exception]) -> HuaweiUnavailable:
+    """Return an error with the first of its causes."""
+    return HuaweiUnavailable(": ".join([words, *map(str, causes[:1])]))
+
+
+def missed(
+    *, unread: int, causes: Sequence[Exception], late: int, valid_for: timedelta, of: int
+) -> Iterator[Exception]:
+    """Yield why stale tasks are missed by the last look at so many of them.
+
+    `unread`: those of which it could not be found out what still runs, because of `causes`. `late`: those that were
+    read, but so long before the end that a command would not be valid any more.
+    """
+    foreign = [cause for cause in causes if isinstance(cause, ForeignAnswer)]
+    if foreign and len(foreign) == of:
+        yield foreign[0]
+    elif unread:
+        yield unavailable(f"of {unread} stale tasks it could not be found out what still runs", causes)
+    if late:
+        yield HuaweiUnavailable(
+            f"of {late} stale tasks the commands, valid for {valid_for.total_seconds():g} seconds from the last look, "
+            "would have come too late: CommandTtlSeconds or older_than is too short"
+        )
 
 
 def time_to_live(sweep: Sweep) -> timedelta:

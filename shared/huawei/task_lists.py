@@ -233,7 +233,10 @@ class CheckTaskLists:
 
         def question(deadline: Deadline) -> Progress | Finding:
             progress = self._checks.progress(task_id, deadline)
-            return progress.finding if progress.finding.verdict is Verdict.UNFINISHED else progress
+            finding = progress.finding
+            if finding.verdict is not Verdict.UNFINISHED:
+                return progress
+            return replace(finding, error_msg="the progress cannot be read") if finding.was_answered else finding
 
         answer = ask(question)
         return Progress(answer, percent=None, moment=None) if isinstance(answer, Finding) else answer
@@ -524,7 +527,7 @@ def _rows_by_marker(question: Callable[[Query, Deadline], _Page | Finding], ask:
         if marker is None or marker in markers:
             break
         markers.add(marker)
-    raise HuaweiUnavailable(f"{what} cannot be listed to their end: {len(rows)} came, and marker {marker}")
+    raise HuaweiUnavailable(f"{what} cannot be listed to their end: {len(rows)} came in {len(markers) + 1} pages")
 
 
 def _behind(moment: Moment) -> timedelta:
@@ -552,14 +555,17 @@ def _read_as[T: _Answer](model: type[T], row: object) -> T | None:
 
 
 def _answered(reply: Reply | NoAnswer, endpoint: str | None) -> Reply | Finding:
-    """Give the answer if it is one, else what is wrong; never `UNCLEAR`.
+    """Return the answer if it is one, else what is wrong; never `UNCLEAR`.
 
-    `endpoint`: the setting to blame when somebody else than the service answers; `None` blames nobody.
+    What is wrong has Huawei's error code, but not its words: they may name a target, and a sweep has yet to learn which
+    targets there are. `endpoint`: the setting to blame when somebody else than the service answers; `None` blames
+    nobody.
     """
     if isinstance(reply, NoAnswer):
         return unanswered(reply)
     if reply.fault is None:
         return reply
+    reply = reply._replace(error_msg=f"status {reply.status}")
     finding = reply.finding_by_table()
     if finding.verdict is not Verdict.UNCLEAR:
         return finding

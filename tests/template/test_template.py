@@ -14,10 +14,11 @@ import pytest
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 
+from shared.errors import SweepRejected
 from shared.settings import read_settings
+from shared.sweeps import read_sweep
 from tests.template.loading import PARAMETERS, ROOT, parameters_of, resolved, translated, written
 from tests.template.rules import SETTINGS_OF
-from tests.unit.test_sweeps import BLANKS as BLANKS_OF_SWEEPS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -219,6 +220,9 @@ def test_a_right_parameter_is_taken(parameter: str, value: str) -> None:
         ("CheckSweepProtect", "a, b"),
         ("BatchSweepProtect", ","),
         ("BatchSweepProtect", "a" * 257),
+        ("CheckSweepProtect", "'release-*','nightly-*'"),
+        *(("CheckSweepProtect", f"release-*{separator}nightly-*") for separator in ";\u3001\uff0c\uff1b"),
+        *(("BatchSweepProtect", f"\u201crelease-*{end}") for end in ("\u201d", "\u201d,a", "")),
         *(("CheckSweepProtect", f"release-*{blank},nightly-*") for blank in BLANKS),
         *(("BatchSweepProtect", f"release-*,{blank}nightly-*") for blank in BLANKS),
         ("CheckSweepProtect", "release-* "),
@@ -327,13 +331,34 @@ def test_a_sweep_of_checks_that_is_on_needs_a_project() -> None:
 
 
 @pytest.mark.parametrize("parameter", ["CheckSweepProtect", "BatchSweepProtect"])
-def test_the_template_refuses_each_blank_that_a_sweep_refuses(parameter: str) -> None:
-    allowed = written()["Parameters"][parameter]["AllowedPattern"]
-    for blank in BLANKS_OF_SWEEPS:
-        assert not [
-            each for each in (f"{blank}a", f"a{blank}", f"b,{blank}a", f"a{blank},b") if re.fullmatch(allowed, each)
-        ]
-    assert re.fullmatch(allowed, "a\u2003b,c d")
+def test_the_template_the_sweep_and_its_schema_refuse_the_same_patterns(parameter: str) -> None:
+    allowed = re.compile(written()["Parameters"][parameter]["AllowedPattern"])
+    schema = json.loads((ROOT / "events" / "schemas" / "sweep.json").read_text())
+    (pattern,) = {each["properties"]["protect"]["items"]["pattern"] for each in schema["$defs"].values()}
+    by_schema = re.compile(pattern)
+    sweep = {"sweep": "check_tasks", "project_id": "p", "older_than": "PT2H"}
+    separators = {*'",;\u3001\uff0c\uff1b', *map(chr, range(0x20))}
+    edges = []
+    before, was_taken = "\0", False
+    for each in map(chr, (*range(1, 0xD800), *range(0xE000, 0x1_0000), 0x1F600)):
+        is_taken = by_schema.search(each) is not None
+        forms = (each, f"{each}a", f"a{each}")
+        lists = (*forms, *(f"b,{form}" for form in forms), *(f"{form},b" for form in forms))
+        assert [by_schema.search(form) is not None for form in forms] == [is_taken] * 3, ascii(each)
+        assert {allowed.fullmatch(one) is not None for one in lists} == {is_taken and each not in separators}
+        assert (allowed.fullmatch(f"a{each}b") is not None) is (each not in separators - {","} and each != "\\")
+        if is_taken is not was_taken:
+            edges += [(before, was_taken), (each, is_taken)]
+        before, was_taken = each, is_taken
+    for each, is_taken in edges:
+        for form in (each, f"{each}a", f"a{each}"):
+            try:
+                read_sweep(sweep | {"protect": [form]}, project_id="iam", instance_id=None)
+            except SweepRejected:
+                assert not is_taken, ascii(each)
+            else:
+                assert is_taken, ascii(each)
+    assert allowed.fullmatch("a\u2003b,c d,Bob's")
 
 
 def test_patterns_come_to_the_sweep_one_by_one() -> None:

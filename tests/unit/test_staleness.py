@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
+from itertools import product
 from typing import Literal
 
 import pytest
@@ -15,6 +17,14 @@ from shared.staleness import Age, RunningTask, choose_stale, read_huawei_time
 from tests.fakes import NOW
 
 HOUR = timedelta(hours=1)
+
+
+# One of each kind: format, controls, joiner, fillers, vowels, variation selectors, and reserved places.
+UNSEEN = (
+    *"\xad\u200b\u2060\u202e\ufeff\x07\x7f\x9f\u034f\u115f\u1160\u3164\uffa0\u17b4\u17b5\u180b\u180f\u2065\ufff0",
+    *"\ufe00\ufe0f\U000e0001\U000e0100\U000e01ef\U0001d173",
+)
+DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u207b\ufe58\ufe63\uff0d"
 
 
 def task(
@@ -79,6 +89,12 @@ def test_a_pattern_on_name_or_id_wins_over_everything(pattern: str, is_saved: bo
         ("[z-a]", "[z-a]"),
         ("[a", "[a"),
         ("[[]", "[[]"),
+        # One group is a class, and another is itself.
+        ("[prod] nightly-3", "[prod] nightly-[0-9]*"),
+        ("p nightly-[0-9]", "[prod] nightly-[0-9]"),
+        ("[a] [b] c [d] e", "[a] [b] [bc] [d] [e]"),
+        ("[ab", "[a[b]"),
+        ("[x]3", "*[x]*[0-9]"),
         ("what?*", "what?*"),
         # Composed and decomposed.
         ("Caf\u00e9", "Cafe\u0301"),
@@ -102,6 +118,23 @@ def test_a_pattern_on_name_or_id_wins_over_everything(pattern: str, is_saved: bo
         ("nightly\n", "nightly"),
         ("night\nly", "night*y"),
         ("night\nly", "night?ly"),
+        # What nobody sees, and what a question mark stands for all the same.
+        ("\uff52elease\u034f1", "release?1"),
+        ("\uff52elease  1", "release? 1"),
+        *(("release-1", f"rel{each}ease-*") for each in UNSEEN),
+        *((f"rel{each}ease-1", "release-*") for each in UNSEEN),
+        *((f"{each}release-1", "release-*") for each in UNSEEN),
+        ("\u845b\U000e0100\u98fe-1", "\u845b\u98fe-*"),
+        # Dashes.
+        *((f"release{dash}2", "release-2") for dash in DASHES),
+        *(("release-2", f"release{dash}?") for dash in DASHES),
+        ("release\u20132", "release\u20142"),
+        # White space within.
+        ("nightly  run", "nightly run"),
+        ("nightly run", "nightly \t run"),
+        ("nightly\u3000\n\xa0run", "nightly run"),
+        ("nightly\u2800run", "nightly run"),
+        ("nightly run", "nightly\u2800run\u2800"),
     ],
     ids=ascii,
 )
@@ -118,6 +151,12 @@ def test_a_pattern_does_not_silently_protect_nothing(name: str, pattern: str) ->
         ("Cafe", "Caf\u00e9"),
         ("nightly-1", "release-\uff0a"),
         ("release", "rele*ase-*"),
+        ("[prod] nightly-x", "[prod] nightly-[0-9]*"),
+        ("[prod] nightly-33", "[prod] nightly-[0-9]"),
+        ("prod] nightly-3", "[prod] nightly-[0-9]"),
+        ("nightlyrun", "nightly run"),
+        ("release2", "release-2"),
+        ("release_2", "release\u20132"),
         (None, "none"),
         ("", "?"),
     ],
@@ -147,6 +186,51 @@ def test_a_name_that_is_no_pattern_is_one_between_asterisks(name: str) -> None:
 def test_what_a_plain_glob_matches_stays_protected(name: str, patterns: list[str]) -> None:
     if any(fnmatchcase(each, pattern) for each in (name, "t-1") for pattern in patterns):
         assert chosen(task(name), protect=tuple(patterns)) == ([], ["t-1"], [])
+
+
+SPIKED = NAMES | st.text("a1-\u2013\u2212 \u3000\x07\u034f\u200b\U000e0100\uff41\u2800?*[]", max_size=8)
+
+
+@given(name=SPIKED, pattern=SPIKED)
+def test_what_was_protected_before_dashes_blanks_and_more_of_the_invisible_were_left_out_still_is(
+    name: str, pattern: str
+) -> None:
+    def looks(text: str) -> set[str]:
+        visible = "".join(c for c in text if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f")
+        return {text, unicodedata.normalize("NFKC", visible).strip()}
+
+    globs = {glob for form in looks(pattern) for glob in (form, form.replace("[", "[[]"))}
+    if any(fnmatchcase(form, glob) for form in looks(name) for glob in globs):
+        assert chosen(task(name), protect=(pattern,)) == ([], ["t-1"], [])
+
+
+PARTS = st.sampled_from(["[ab]", "[!a]", "[]x]", "[0-9]", "[a-]", "[z-a]", "a", "1", "-", "*", "?"])
+
+
+@given(parts=st.lists(PARTS, max_size=6), name=st.text("ab1-[]!x09z", max_size=8))
+def test_each_group_is_a_class_or_itself_whatever_the_others_are(parts: list[str], name: str) -> None:
+    readings = product(*([part, part.replace("[", "[[]")] if part[0] == "[" else [part] for part in parts))
+    if any(fnmatchcase(name, "".join(reading)) for reading in readings):
+        assert chosen(task(name), protect=("".join(parts),)) == ([], ["t-1"], [])
+
+
+@given(pattern=st.text("ab*?-", max_size=8), name=st.text("ab-", max_size=8))
+def test_a_pattern_without_brackets_protects_what_it_matches_and_no_more(pattern: str, name: str) -> None:
+    is_saved = any(fnmatchcase(each, pattern) for each in (name, "t-1"))
+    assert chosen(task(name), protect=(pattern,)) == (([], ["t-1"], []) if is_saved else (["t-1"], [], []))
+
+
+def test_one_pattern_does_not_run_into_the_next() -> None:
+    for name in ("ab", "a", "b", "xab", "abx"):
+        saved = name in ("a", "b")
+        assert chosen(task(name), protect=("a", "b")) == (([], ["t-1"], []) if saved else (["t-1"], [], []))
+
+
+def test_a_pattern_that_can_be_read_in_a_million_ways_takes_no_longer() -> None:
+    begun = time.monotonic()
+    assert chosen(task("[[a]" * 60), protect=("[[a]" * 60 + "b",)) == (["t-1"], [], [])
+    assert chosen(task("a" * 250), protect=("*a" * 120 + "b", "*[a[]" * 50 + "b")) == (["t-1"], [], [])
+    assert time.monotonic() - begun < 5
 
 
 def test_a_young_task_needs_no_pattern_to_save_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import timedelta
 from typing import Any
 
@@ -66,6 +67,16 @@ def test_durations_are_iso_8601(text: str, duration: timedelta) -> None:
 
 BLANKS = [each for each in map(chr, range(0x1_0000)) if each.isspace()] + ["\u200b", "\u2060", "\ufeff"]
 
+UNSEEN = [
+    *BLANKS,
+    *"\x00\x7f\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200d\u202e\u2065\u2800\u3164\uffa0\ufff0",
+]
+"""What a pattern may not begin or end with, since nobody sees it."""
+
+QUOTES = [each for each in map(chr, range(0x1_0000)) if unicodedata.category(each) in {"Pi", "Pf"} and each < "\u2e00"]
+QUOTES += [each for each in map(chr, range(0x1_0000)) if "QUOTATION MARK" in unicodedata.name(each, "")]
+QUOTES += [*"\"'`\xb4\u2032\u2033\u300c\u300d\u300e\u300f\uff07\uff40\uff62\uff63"]
+
 BAD: list[tuple[dict[str, Any], str]] = [
     *(
         ({"older_than": text}, "older_than: .* should be an ISO 8601 duration")
@@ -94,8 +105,17 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"protect": ["x" * 257]}, r"protect\[0\]: "),
     *(
         ({"protect": ["x", pattern]}, r'protect\[1\]: ".+" should not begin or end with a blank')
-        for blank in BLANKS
+        for blank in UNSEEN
         for pattern in (blank, f"release-*{blank}", f"{blank}release-*", f"a{blank}b{blank}")
+    ),
+    *(
+        ({"protect": ["x", pattern]}, r"protect\[1\]: .+ should not begin or end with a quote; use \? for")
+        for quote in QUOTES
+        for pattern in (quote, f"release-*{quote}", f"{quote}release-*", f"{quote}b{quote}")
+    ),
+    *(
+        ({"protect": ["x", pattern]}, r"protect\[1\]: .+ should not contain a backslash; use \? for")
+        for pattern in ("\\", "a\\", "\\[prod] *", "release\\*", "a\n\\\nb")
     ),
     ({"sweep": "check_task"}, 'sweep: "check_task" should be check_tasks or batch_tasks$'),
     ({"sweep": None}, "sweep: null should be check_tasks or batch_tasks"),
@@ -124,13 +144,24 @@ def test_a_sweep_of_batch_tasks_takes_the_types_that_can_be_stopped(changed: dic
 def test_a_pattern_that_is_refused_is_shown_with_what_nobody_sees() -> None:
     with pytest.raises(SweepRejected) as refused:
         read(CHECKS | {"protect": ["release-*\u200b"]})
-    assert str(refused.value) == r'protect[0]: "release-*\u200b" should not begin or end with a blank'
+    shown = r'protect[0]: "release-*\u200b" should not begin or end with a blank or an invisible character'
+    assert str(refused.value) == shown
+    with pytest.raises(SweepRejected) as refused:
+        read(CHECKS | {"protect": ["'release-*'"]})
+    assert str(refused.value).startswith(
+        """protect[0]: "'release-*'" should not begin or end with a quote; use ? for"""
+    )
 
 
 @pytest.mark.parametrize(
-    "pattern", ["a b", "a\xa0b", "a\u200bb", "a\nb", "a\n\nb", "\u200d", "[ ]", "-", "\U0001f600"], ids=ascii
+    "pattern",
+    [
+        *("a b", "a\xa0b", "a\u200bb", "a\nb", "a\n\nb", "a\u200db", "[ ]", "-", "\U0001f600"),
+        *("Bob's", 'the "new" one', "rock \u2018n\u2019 roll", "?new?", "\u26a0\ufe0f", "a,b;c", "\u845b\U000e0100"),
+    ],
+    ids=ascii,
 )
-def test_a_blank_within_a_pattern_is_one_of_the_name_s(pattern: str) -> None:
+def test_what_is_within_a_pattern_is_a_part_of_the_name(pattern: str) -> None:
     assert read(CHECKS | {"protect": [pattern]}).protect == (pattern,)
 
 
