@@ -59,6 +59,7 @@ from shared.commands import Command, Defaults, InvalidCommand, StopTargets, When
 from shared.envelopes import Incoming, open_envelope, read_attributes
 from shared.outcomes import to_rfc3339
 from shared.publishing import FAILURE_REASON, LARGEST_MESSAGE, SENT_AT, attributes_size
+from shared.redaction import redacted
 from shared.traces import NO_TRACE, Trace
 
 if TYPE_CHECKING:
@@ -1098,7 +1099,7 @@ def _ttl_of_environment(parser: argparse.ArgumentParser) -> int:
     try:
         return _count(value)
     except argparse.ArgumentTypeError as wrong:
-        parser.error(f"{_TTL_VARIABLE} is {value!r}: {wrong}")
+        parser.error(f"{_TTL_VARIABLE} is {redacted(value)!r}: {wrong}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3720,7 +3720,7 @@ MUTANTS: Final = (
     Mutant(
         "redrive: a wrong COMMAND_TTL_SECONDS is not named",
         "local/redrive.py",
-        'parser.error(f"{_TTL_VARIABLE} is {value!r}: {wrong}")',
+        'parser.error(f"{_TTL_VARIABLE} is {redacted(value)!r}: {wrong}")',
         'parser.error(f"argument --ttl: {wrong}")',
         REDRIVE,
     ),
