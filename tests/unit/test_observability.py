@@ -187,11 +187,7 @@ def test_no_value_fails_an_invocation_or_loses_what_it_tells(
             )
             for rate in ("10%", "-1", "2", "nan", "inf", "often")
         ),
-        (
-            "METRICS_NAMESPACE",
-            "https://u:s@h",
-            "METRICS_NAMESPACE is 'https://***', which cannot be used: Stopline is used",
-        ),
+        ("POWERTOOLS_DEV", "https://u:s@h", "POWERTOOLS_DEV is 'https://***', which cannot be used: false is used"),
         ("POWERTOOLS_DEV", "maybe", "POWERTOOLS_DEV is 'maybe', which cannot be used: false is used"),
         ("POWERTOOLS_DEBUG", "2", "POWERTOOLS_DEBUG is '2', which cannot be used: false is used"),
         *(
