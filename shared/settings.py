@@ -276,7 +276,6 @@ def read_settings[S: BaseModel](model: type[S], environment: Mapping[str, str]) 
     """Read a function's settings; raises `DeploymentFault` that names each wrong variable, its value and why."""
     given = {name: value for name, value in environment.items() if value != ""}
     secrets = {each.alias for each in model.model_fields.values() if "SecretStr" in str(each.annotation)}
-    secrets.add("HUAWEICLOUD_SDK_AK")  # the name of a login
 
     def shown(name: str, value: str) -> str:
         return HIDDEN if name in secrets else redacted(value)

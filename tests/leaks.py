@@ -26,7 +26,7 @@ _ENDS: Final = (
 )
 _TAILS: Final = (
     *("?token=", "?x=1&token=", "/?x-amz-signature=", "#", "/#", "&token=", ";password=", "?", "/path?k=", ":80:", ":"),
-    *("/path/", "/123456789012/q?token=", "/123456789012/q/", "/123456789012/q#"),
+    *(":99999/?token=", "/path/", "/123456789012/q?token=", "/123456789012/q/", "/123456789012/q#"),
 )
 
 LEAKS: Final = (

@@ -3772,13 +3772,6 @@ MUTANTS: Final = (
     ),
     Mutant("redaction: of a setting", "shared/settings.py", "else redacted(value)", "else value", SECRETS),
     Mutant(
-        "redaction: of a key",
-        "shared/settings.py",
-        '    secrets.add("HUAWEICLOUD_SDK_AK")',
-        '    secrets.add("")',
-        ("tests/unit/test_settings.py",),
-    ),
-    Mutant(
         "redaction: of an endpoint beside FIPS",
         "shared/aws.py",
         "{variable} is {redacted(value)!r}",
@@ -3798,7 +3791,7 @@ MUTANTS: Final = (
         "shared/http.py",
         "{redacted(url)!r} names",
         "{url!r} names",
-        SECRETS,
+        HTTP,
     ),
     Mutant("redaction: of a bundle", "shared/wiring/clouds.py", "{redacted(bundle or '')!r}", "{bundle!r}", SECRETS),
     Mutant("redaction: of Powertools", "shared/observability.py", "ascii(redacted(value)[", "ascii(value[", SECRETS),
