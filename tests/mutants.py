@@ -3173,8 +3173,8 @@ MUTANTS: Final = (
     Mutant(
         "logs: a wrong value is shown as it is",
         "shared/observability.py",
-        "ascii(value[:_SHOWN])",
-        "value[:_SHOWN]",
+        "ascii(redacted(value)[:_SHOWN])",
+        "redacted(value)[:_SHOWN]",
         OBSERVABILITY,
     ),
     Mutant(
@@ -3234,13 +3234,6 @@ MUTANTS: Final = (
         "local/redrive.py",
         'f"{queue}: {_words_of(refusal)}"',
         "_words_of(refusal)",
-        REDRIVE,
-    ),
-    Mutant(
-        "redrive: a time to live of the environment is not named",
-        "local/redrive.py",
-        "; without it COMMAND_TTL_SECONDS counts",
-        "",
         REDRIVE,
     ),
     Mutant(
