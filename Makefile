@@ -12,6 +12,19 @@ PY := .venv/bin/python
 # What `make build` and `sam build` build for: arm64 or x86_64. The template's parameter Architecture must agree.
 ARCH ?= arm64
 
+# What is written behind `make` is text. Else make would expand each `$` in it, where a recipe uses it and also when it
+# hands the variables to the recipes. The reason of a dead letter, for one, may hold what its sender wrote.
+written := $(foreach each,$(filter-out MAKEFLAGS,$(.VARIABLES)),$(if $(filter command,$(firstword $(origin $(each)))),\
+    $(each)))
+$(foreach each,$(written),$(eval override $(each) := $$(value $(each)))$(eval export $(each)))
+define newline
+
+
+endef
+# One word to the shell, whatever is in it. A recipe ends at a line break, so no text may have one.
+quoted = $(if $(findstring $(newline),$(value $1)),$(error $1 may have no line break),'$(subst ','\'',$(value $1))')
+given = $(if $(value $1),$2 $(quoted))
+
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
@@ -45,28 +58,26 @@ mutants: install  ## break each promise on purpose and see its test fail; minute
 	@$(PY) -m tests.mutants
 
 soak: install  ## thousands of commands with faults and killed processes, and a ledger; SEED=n repeats a plan
-	@$(PY) -m local.soak $(if $(SEED),--seed $(SEED))
+	@$(PY) -m local.soak $(call given,SEED,--seed)
 
 # Redrive moves messages. So it hears only what is written behind `make redrive`: an exported APPLY=1 moves nothing, and
 # a name that it does not know, or a flag that is neither 1 nor empty, ends it.
 REDRIVE := QUEUE TO APPLY RENEW REJECTED ONLY LIMIT TTL JSON
-written = $(filter command,$(firstword $(origin $1)))
-option = $(if $(and $(written),$2),$3 "$2")
-flag = $(if $(and $(written),$2),$(if $(filter-out 1,$2),$(error $1=$2: write $1=1, or leave it out),$3))
-unknown = $(filter-out $(REDRIVE) PY MAKEFLAGS,$(foreach each,$(.VARIABLES),$(if $(call written,$(each)),$(each))))
+option = $(if $(filter $1,$(written)),$(given))
+flag = $(if $(option),$(if $(filter-out 1,$(value $1)),$(error $1=$(value $1): write $1=1, or leave it out),$2))
+unknown := $(filter-out $(REDRIVE) PY,$(written))
 redrive: install  ## what lies in the dead-letter queue QUEUE=... and why; APPLY=1 moves it back
 	$(if $(unknown),$(error $(unknown): redrive knows $(REDRIVE)))
-	$(if $(call option,QUEUE,$(QUEUE)),,$(error say which: QUEUE=<name or URL of the dead-letter queue>))
-	@REDRIVE_CALLER=make $(PY) -m local.redrive $(call option,QUEUE,$(QUEUE),--queue) $(call option,TO,$(TO),--to) \
-	    $(call flag,APPLY,$(APPLY),--apply) $(call flag,RENEW,$(RENEW),--renew) \
-	    $(call flag,REJECTED,$(REJECTED),--rejected) $(call option,ONLY,$(ONLY),--only) \
-	    $(call option,LIMIT,$(LIMIT),--limit) $(call option,TTL,$(TTL),--ttl) $(call flag,JSON,$(JSON),--json)
+	$(if $(call option,QUEUE),,$(error say which: QUEUE=<name or URL of the dead-letter queue>))
+	@REDRIVE_CALLER=make $(PY) -m local.redrive $(call option,QUEUE,--queue) $(call option,TO,--to) \
+	    $(call flag,APPLY,--apply) $(call flag,RENEW,--renew) $(call flag,REJECTED,--rejected) \
+	    $(call option,ONLY,--only) $(call option,LIMIT,--limit) $(call option,TTL,--ttl) $(call flag,JSON,--json)
 
 build: install  ## the folder that is deployed: .build/arm64, or with ARCH=x86_64 the other
-	@$(PY) -m local.build $(ARCH)
+	@$(PY) -m local.build $(call quoted,ARCH)
 
 package: install  ## dist/stopline-arm64.zip with its bill of materials, or with ARCH=x86_64 the other
-	@$(PY) -m local.build --zip $(ARCH)
+	@$(PY) -m local.build --zip $(call quoted,ARCH)
 
 # Checkov and the SAM CLI pin what our own environment pins otherwise, so each runs in one of its own, from the index.
 checkov: install  ## hold the translated template to Checkov's rules; .checkov.yaml has what is passed over, and why
@@ -87,8 +98,8 @@ schemas: install  ## events/schemas and events/asyncapi.json anew, from the mode
 
 LOCKED := --universal --python-version 3.13 --generate-hashes --no-emit-index-url --no-header --system-certs --quiet
 lock: install  ## lock anew what pyproject.toml asks for; UPGRADE=--upgrade for the newest
-	@$(PY) -m uv pip compile pyproject.toml $(LOCKED) $(UPGRADE) --output-file requirements.txt
-	@$(PY) -m uv pip compile pyproject.toml --group dev $(LOCKED) $(UPGRADE) --constraint requirements.txt \
+	@$(PY) -m uv pip compile pyproject.toml $(LOCKED) $(call given,UPGRADE) --output-file requirements.txt
+	@$(PY) -m uv pip compile pyproject.toml --group dev $(LOCKED) $(call given,UPGRADE) --constraint requirements.txt \
 	    --output-file requirements-dev.txt
 
 clean:  ## remove what was made, but .venv
@@ -97,4 +108,4 @@ clean:  ## remove what was made, but .venv
 
 # `sam build` calls this for every function with `BuildMethod: makefile`.
 build-%: install
-	@$(PY) -m local.build $(ARCH) --into "$(ARTIFACTS_DIR)"
+	@$(PY) -m local.build $(call quoted,ARCH) --into $(call quoted,ARTIFACTS_DIR)

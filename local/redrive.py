@@ -59,6 +59,7 @@ from shared.commands import Command, Defaults, InvalidCommand, StopTargets, for_
 from shared.envelopes import Incoming, attribute_texts, open_envelope, read_origin, read_trace
 from shared.outcomes import to_rfc3339
 from shared.publishing import COMMAND_ID, FAILURE_REASON, LARGEST_MESSAGE, SENT_AT, attributes_size
+from shared.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -87,6 +88,7 @@ READ_TIMEOUT: Final = WAIT + 8
 
 _BATCH: Final = 10
 _TTL_SECONDS: Final = 3600
+_TTL_VARIABLE: Final = "COMMAND_TTL_SECONDS"
 _MOST: Final = 1_000_000_000
 _BODY_SHOWN: Final = 120
 _FAILED: Final = 1
@@ -424,6 +426,8 @@ class OutputLost(RedriveFailed):
 
 def _say(*lines: str, escape: bool = True) -> None:
     """Write lines to standard output. Raises `OutputLost`."""
+    if not sys.stdout:  # as in `>&-`
+        raise OutputLost(ValueError("it was closed from the start"))
     try:
         _write(sys.stdout, *lines, escape=escape)
     except (OSError, ValueError) as error:  # ValueError: it is closed
@@ -885,7 +889,7 @@ class _Run:
     def _show(self, message_ids: Sequence[str]) -> None:
         """Write what has become of some messages, if it is not to be JSON; the command may end here."""
         with self._signals.safe_point():
-            if not self._asked.json:
+            if not self._asked.json and sys.stdout:  # who closed it before it began still wants the messages moved
                 self._write_new([self._ledger[each] for each in message_ids], write=_say)
 
     def _write_new(self, entries: Sequence[Entry], *, write: Callable[..., None]) -> None:
@@ -904,12 +908,13 @@ class _Run:
             "error": error,
         }
         text = json.dumps(result, indent=2)  # it is whole before a signal can cut it, and ASCII
+        owed = self._touched if sys.stdout else [*self._ledger.values()]
         with self._signals.heard():  # the reader may hang
             if self._asked.json:
                 _say(text, escape=False)
                 self._written |= self._ledger.keys()
             else:
-                self._write_new(self._touched, write=_say)
+                self._write_new(owed, write=_say)
 
     def summarise(self, *, error: str | None) -> None:
         """Write the summary to standard error, after what standard output did not take, with the error at its end.
@@ -1050,13 +1055,6 @@ def _count(text: str) -> int:
     raise argparse.ArgumentTypeError(f"should be a whole number, 1 or more, at most {_MOST}")
 
 
-def _seconds(text: str) -> int:
-    try:
-        return _count(text)
-    except argparse.ArgumentTypeError as wrong:  # perhaps nobody wrote it behind the command
-        raise argparse.ArgumentTypeError(f"{wrong}; without it COMMAND_TTL_SECONDS counts") from wrong
-
-
 def _spelling() -> Spelling:
     return by_make if os.environ.get(CALLER) == "make" else by_module
 
@@ -1085,13 +1083,26 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--limit", type=_count, default=_MOST, metavar="N", help="at most so many messages")
     parser.add_argument(
         "--ttl",
-        type=_seconds,
-        default=os.environ.get("COMMAND_TTL_SECONDS", str(_TTL_SECONDS)),  # a text, so it is checked like an argument
+        type=_count,
         metavar="SECONDS",
         help="COMMAND_TTL_SECONDS of the deployment; default: the variable of that name, else 3600",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON, all else on standard error")
-    return parser.parse_args(arguments)
+    asked = parser.parse_args(arguments)
+    if asked.ttl is None:
+        asked.ttl = _ttl_of_environment(parser)
+    return asked
+
+
+def _ttl_of_environment(parser: argparse.ArgumentParser) -> int:
+    """Return what counts if no time to live was given: make takes nothing out of the environment."""
+    value = os.environ.get(_TTL_VARIABLE) if _spelling() is by_module else None
+    if not value:
+        return _TTL_SECONDS
+    try:
+        return _count(value)
+    except argparse.ArgumentTypeError as wrong:
+        parser.error(f"{_TTL_VARIABLE} is {redacted(value)!r}: {wrong}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

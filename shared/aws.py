@@ -26,6 +26,7 @@ from shared.aws_signing import sign
 from shared.errors import DeploymentFault
 from shared.http import Http, NoAnswer, NoSuchHost, Response, address
 from shared.patience import pauses
+from shared.redaction import HIDDEN, redacted
 from shared.threads import Threads
 
 if TYPE_CHECKING:
@@ -305,7 +306,7 @@ class Aws:
                 service=SECRETS_MANAGER.service_id,
                 operation="GetSecretValue",
                 code="NoSecretString",
-                message=f"{secret_id} holds no text",
+                message=f"{redacted(secret_id)} holds no text",
                 mend="store it as a string, not as binary",
             )
         return text
@@ -392,7 +393,7 @@ class Aws:
             raise _unavailable(service, operation, "NoCredentialsYet", str(error)) from error
         except CredentialsRefused as error:
             raise _refused(service, operation, "NoCredentials", str(error)) from error
-        return _answer(service, operation, response, credentials)
+        return _answer(service, operation, response, credentials, payload)
 
     def _post(
         self, service: Service | QueryService, operation: str, body: bytes, credentials: Credentials, deadline: Deadline
@@ -590,11 +591,10 @@ def check_endpoint_settings(environment: Mapping[str, str]) -> None:
         value = environment.get(variable)
         if not value:
             continue
-        shown = value.rpartition("@")[2]  # before it stand a name and a password
         if wanted:
             raise DeploymentFault(
-                f"{wanted[0]} is true and {variable} is {shown!r}: a configured endpoint has no such variant; "
-                "unset one of the two"
+                f"{wanted[0]} is true and {variable} is {redacted(value)!r}: a configured endpoint has no such "
+                "variant; unset one of the two"
             )
         try:
             address(value)
@@ -609,7 +609,7 @@ def _is_on(variable: str, environment: Mapping[str, str]) -> bool:
         case "true":
             return True
         case _:
-            raise DeploymentFault(f"{variable} is {environment[variable]!r}, and should be true or false")
+            raise DeploymentFault(f"{variable} is {redacted(environment[variable])!r}, and should be true or false")
 
 
 def _variable(service: Service | QueryService) -> str:
@@ -617,7 +617,11 @@ def _variable(service: Service | QueryService) -> str:
 
 
 def _answer(
-    service: Service | QueryService, operation: str, response: Response, credentials: Credentials
+    service: Service | QueryService,
+    operation: str,
+    response: Response,
+    credentials: Credentials,
+    payload: Mapping[str, Any],
 ) -> dict[str, Any]:
     if response.status == HTTPStatus.OK:
         answer = _parsed(service, response.body)
@@ -627,7 +631,10 @@ def _answer(
     code, message = _error(service, response)
     # AWS explains a wrong signature by the whole canonical request, session token included.
     for secret in (credentials.session_token, credentials.secret_access_key):
-        message = message.replace(secret, "***") if secret else message
+        message = message.replace(secret, HIDDEN) if secret else message
+    # And it repeats the name or the URL that a setting has.
+    for named in _names(payload):
+        message = message.replace(named, redacted(named))
     message = message.partition("\n")[0]
     if (
         code in PASSING_CODES
@@ -637,6 +644,13 @@ def _answer(
         is_server_error = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         raise _unavailable(service, operation, code, message, in_doubt=is_server_error)
     raise _refused(service, operation, code, message)
+
+
+def _names(payload: Mapping[str, Any]) -> set[str]:
+    """Return the settings in a request: the queue, the table or the secret, and of events the bus."""
+    named = [payload.get(name) for name in ("QueueUrl", "TableName", "SecretId")]
+    named += [each.get("EventBusName") for each in _dicts(payload.get("Entries"))]
+    return {each for each in named if isinstance(each, str) and each}
 
 
 def _error(service: Service | QueryService, response: Response) -> tuple[str, str]:

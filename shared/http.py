@@ -30,6 +30,7 @@ from urllib3.util import SKIP_HEADER
 from urllib3.util.ssltransport import SSLTransport
 
 from shared.proxies import DIRECT
+from shared.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -239,12 +240,11 @@ def address(url: str) -> tuple[_Origin, str]:
     """Return the origin of a URL and the target of a request there; raises `NoSuchHost` for what is no URL."""
     parts = _URL.fullmatch(url)
     if parts is None:
-        # Only what is behind an @: before it stand a name and a password.
-        raise NoSuchHost(f"{url.rpartition('@')[2]!r} is not the URL of a host by https://")
+        raise NoSuchHost(f"{redacted(url)!r} is not the URL of a host by https://")
     scheme, host = parts["scheme"].lower(), parts["host"].lower()
     port = int(parts["port"][1:]) if parts["port"] else _PORTS[scheme]
     if port > _LAST_PORT:
-        raise NoSuchHost(f"{url!r} names a port that cannot be")
+        raise NoSuchHost(f"{redacted(url)!r} names a port that cannot be")
     name = host if port == _PORTS[scheme] else f"{host}:{port}"
     return _Origin(scheme, host.strip("[]"), port, name), parts["target"] or "/"
 

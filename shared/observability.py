@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from shared.redaction import redacted
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
 
@@ -89,7 +91,7 @@ def correct(environment: MutableMapping[str, str]) -> list[WrongVariable]:
         value = environment[name].strip()
         known = rule.read(value) if value else None
         if value and known is None:
-            wrong.append(WrongVariable(name, ascii(value[:_SHOWN]), rule.in_words))
+            wrong.append(WrongVariable(name, ascii(redacted(value)[:_SHOWN]), rule.in_words))
             known = rule.otherwise
         if known is None:
             del environment[name]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
 
 from shared.errors import DeploymentFault
+from shared.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,9 +88,9 @@ def _read(environment: Mapping[str, str], variable: str) -> Proxy | None:
     parts = _PROXY.fullmatch(value)
     # Without a scheme and a port, any word would be a proxy.
     if not parts or not (parts["scheme"] or parts["port"]) or not _can_be(parts["host"], parts["port"]):
-        # What stands before an @, or behind a colon and is no port, may be a login that was not written as one.
-        shown = re.sub(r":(?!//|\d+/?$)[^:]*", ":***", value.rpartition("@")[2])
-        raise DeploymentFault(f"{name}: {shown!r} is not the URL of a proxy: http://host:port or https://host:port")
+        raise DeploymentFault(
+            f"{name}: {redacted(value)!r} is not the URL of a proxy: http://host:port or https://host:port"
+        )
     url = f"{(parts['scheme'] or 'http').lower()}://{parts['host'].lower()}{parts['port'] or ''}"
     return Proxy(url, unquote(parts["login"]) if parts["login"] else None)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from shared.aws import AwsRefused, AwsUnavailable, BusEvent, Message
 from shared.errors import DeploymentFault
 from shared.outcomes import DETAIL_TYPE, SOURCE, Outcome, Status, to_rfc3339
+from shared.redaction import redacted
 from shared.traces import NO_TRACE, Trace
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class Publisher:
                 unsent = {index: str(failure) for index, failure in failures.items()}
             except (AwsRefused, AwsUnavailable) as error:
                 unsent = dict.fromkeys(range(len(messages)), str(error))
-                faults += [DeploymentFault(f"{queue_url}: {error}")] if isinstance(error, AwsRefused) else []
+                faults += [DeploymentFault(f"{redacted(queue_url)}: {error}")] if isinstance(error, AwsRefused) else []
             failed |= {letters[index][0]: reason for index, reason in unsent.items()}
         return failed
 

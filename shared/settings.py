@@ -26,6 +26,7 @@ from pydantic import (
 from shared.commands import Defaults, InstanceId, InvalidCommand, ProjectId, StopTargets, known_of
 from shared.errors import DeploymentFault
 from shared.field_errors import explain, field_error, joined
+from shared.redaction import HIDDEN, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -269,8 +270,6 @@ _ALLOWED: Final = {
 }
 """What the pattern of a variable allows, where the pattern says it to no reader."""
 
-_HIDDEN: Final = "***"
-
 
 def read_settings[S: BaseModel](model: type[S], environment: Mapping[str, str]) -> S:
     """Read a function's settings; raises `DeploymentFault` that names each wrong variable, its value and why."""
@@ -278,20 +277,10 @@ def read_settings[S: BaseModel](model: type[S], environment: Mapping[str, str]) 
     secrets = {each.alias for each in model.model_fields.values() if "SecretStr" in str(each.annotation)}
 
     def shown(name: str, value: str) -> str:
-        return _HIDDEN if name in secrets else _without_login(name, value)
+        return HIDDEN if name in secrets else redacted(value)
 
     try:
         return model.model_validate(given)
     except ValidationError as error:
         errors = explain(error, model=model, kind="the settings", payload=given, allowed=_ALLOWED, shown=shown)
         raise DeploymentFault(f"the settings are not right: {joined(errors, whole='credentials')}") from None
-
-
-def _without_login(name: str, value: str) -> str:
-    """Return a value without what may be a login: what is before an `@`, or behind a colon and no port, or a query."""
-    login, at, rest = value.rpartition("@")
-    if not (at or "://" in value or name.endswith("_ENDPOINT")):
-        return value
-    rest = re.sub(r"[?#].*", f"?{_HIDDEN}", rest, flags=re.DOTALL)
-    rest = re.sub(r":(?!//|[0-9]{1,5}(?:/|$))[^:]*", f":{_HIDDEN}", rest)
-    return f"{_HIDDEN}@{rest}" if login else rest

@@ -14,6 +14,7 @@ from shared.check_sweep import CheckSweep
 from shared.errors import DeploymentFault, HuaweiUnavailable, PublishingFailed, SweepRejected
 from shared.inquiry import Inquiry
 from shared.outcomes import SOURCE, shorten
+from shared.redaction import redacted
 from shared.staleness import choose_stale
 from shared.sweeps import (
     DETAIL_TYPE,
@@ -199,7 +200,7 @@ class Sweeper:
         try:
             unsent = self._queues.send_messages(queue_url, messages, deadline=deadline)
         except AwsRefused as error:
-            return _Sending(sent=(), in_doubt=(), failures=(DeploymentFault(f"{queue_url}: {error}"),))
+            return _Sending(sent=(), in_doubt=(), failures=(DeploymentFault(f"{redacted(queue_url)}: {error}"),))
         reasons = {position: str(failure) for position, failure in unsent.items()}
         failed = PublishingFailed(f"{len(unsent)} of {len(commands)} commands could not be sent: {reasons}"[:500])
         return _Sending(

@@ -43,6 +43,8 @@ REDRIVE: Final = ("tests/unit/test_redrive.py",)
 REDRIVE_ENDS: Final = ("tests/unit/test_redrive_ends.py", "tests/unit/test_redrive.py")
 REDRIVE_PROCESS: Final = ("tests/end_to_end/test_redrive_ends.py",)
 REDRIVE_MAKE: Final = ("tests/unit/test_redrive_make.py",)
+REDACTION: Final = ("tests/unit/test_redaction.py",)
+SECRETS: Final = ("tests/property/test_secrets_in_settings.py",)
 CONFIRM: Final = ("tests/unit/test_confirmed_stops.py",)
 SWEEP: Final = ("tests/unit/test_staleness.py", "tests/unit/test_sightings.py", "tests/unit/test_sweeping.py")
 TARGETS_TOLD: Final = ("tests/unit/test_sweep_targets.py",)
@@ -640,19 +642,19 @@ MUTANTS: Final = (
         '    except ZeroDivisionError as refusal:\n        raise RedriveFailed(f"{_words_of',
         REDRIVE,
     ),
-    Mutant("redrive: make APPLY=0 moves", "Makefile", "$(if $(filter-out 1,$2),", "$(if ,", REDRIVE_MAKE),
+    Mutant("redrive: make APPLY=0 moves", "Makefile", "$(if $(filter-out 1,$(value $1)),", "$(if ,", REDRIVE_MAKE),
     Mutant(
         "redrive: an exported flag is heard by make",
         "Makefile",
-        "flag = $(if $(and $(written),$2)",
-        "flag = $(if $(and $2)",
+        "flag = $(if $(option),",
+        "flag = $(if $(given),",
         REDRIVE_MAKE,
     ),
     Mutant(
         "redrive: an exported value is heard by make",
         "Makefile",
-        "option = $(if $(and $(written),$2)",
-        "option = $(if $(and $2)",
+        "option = $(if $(filter $1,$(written)),",
+        "option = $(if 1,",
         REDRIVE_MAKE,
     ),
     Mutant("redrive: make takes an unknown name", "Makefile", "$(if $(unknown),$(error", "$(if ,$(error", REDRIVE_MAKE),
@@ -2042,8 +2044,8 @@ MUTANTS: Final = (
     Mutant(
         "13 C2: a login is shown with a wrong proxy",
         "shared/proxies.py",
-        'value.rpartition("@")[2]',
-        "value",
+        "{redacted(value)!r}",
+        "{value!r}",
         PROXIES,
     ),
     Mutant(
@@ -2077,7 +2079,7 @@ MUTANTS: Final = (
     Mutant(
         "13 C2: a wrong value of a switch means no",
         "shared/aws.py",
-        'raise DeploymentFault(f"{variable} is {environment[variable]!r}, and should be true or false")',
+        'raise DeploymentFault(f"{variable} is {redacted(environment[variable])!r}, and should be true or false")',
         "return False",
         AWS,
     ),
@@ -3149,8 +3151,8 @@ MUTANTS: Final = (
     Mutant(
         "logs: a wrong value is shown as it is",
         "shared/observability.py",
-        "ascii(value[:_SHOWN])",
-        "value[:_SHOWN]",
+        "ascii(redacted(value)[:_SHOWN])",
+        "redacted(value)[:_SHOWN]",
         OBSERVABILITY,
     ),
     Mutant(
@@ -3210,13 +3212,6 @@ MUTANTS: Final = (
         "local/redrive.py",
         'f"{queue}: {_words_of(refusal)}"',
         "_words_of(refusal)",
-        REDRIVE,
-    ),
-    Mutant(
-        "redrive: a time to live of the environment is not named",
-        "local/redrive.py",
-        "; without it COMMAND_TTL_SECONDS counts",
-        "",
         REDRIVE,
     ),
     Mutant(
@@ -3579,29 +3574,8 @@ MUTANTS: Final = (
     Mutant(
         "settings: a secret is shown",
         "shared/settings.py",
-        "_HIDDEN if name in secrets else",
+        "HIDDEN if name in secrets else",
         "",
-        ("tests/unit/test_settings.py",),
-    ),
-    Mutant(
-        "settings: a login is shown",
-        "shared/settings.py",
-        'login, at, rest = value.rpartition("@")',
-        'login, at, rest = "", "@", value',
-        ("tests/unit/test_settings.py",),
-    ),
-    Mutant(
-        "settings: a login without a host is shown",
-        "shared/settings.py",
-        'rest = re.sub(r":(?!//|[0-9]{1,5}(?:/|$))[^:]*", f":{_HIDDEN}", rest)',
-        "pass",
-        ("tests/unit/test_settings.py",),
-    ),
-    Mutant(
-        "settings: a query is shown",
-        "shared/settings.py",
-        'rest = re.sub(r"[?#].*", f"?{_HIDDEN}", rest, flags=re.DOTALL)',
-        "pass",
         ("tests/unit/test_settings.py",),
     ),
     Mutant(
@@ -4262,6 +4236,148 @@ MUTANTS: Final = (
         "        self._inquiry.deadline = self._until\n",
         "",
         SWEEP + EVIDENCE + SWEEP_ERRORS,
+    ),
+    Mutant("make: an unquoted text", "Makefile", "'$(subst ','\\'',$(value $1))'", '"$(value $1)"', REDRIVE_MAKE),
+    Mutant("make: a quote in a text", "Makefile", "'$(subst ','\\'',$(value $1))'", "'$(value $1)'", REDRIVE_MAKE),
+    Mutant("make: a text with a line break", "Makefile", "$(if $(findstring $(newline),", "$(if $(if ,", REDRIVE_MAKE),
+    Mutant("make: a text is expanded", "Makefile", ":= $$(value $(each))", "= $$(value $(each))", REDRIVE_MAKE),
+    Mutant(
+        "make: a text is expanded on its way to the recipes",
+        "Makefile",
+        "$(foreach each,$(written),$(eval override",
+        "$(foreach each,,$(eval override",
+        REDRIVE_MAKE,
+    ),
+    Mutant("make: a text is not in the environment", "Makefile", "$(eval export $(each))", "", REDRIVE_MAKE),
+    Mutant("make: ARCH is unquoted", "Makefile", "--zip $(call quoted,ARCH)", "--zip $(ARCH)", REDRIVE_MAKE),
+    Mutant(
+        "make: the folder of a build is unquoted",
+        "Makefile",
+        "$(call quoted,ARTIFACTS_DIR)",
+        '"$(ARTIFACTS_DIR)"',
+        REDRIVE_MAKE,
+    ),
+    Mutant("make: SEED is unquoted", "Makefile", "$(call given,SEED,--seed)", "--seed $(SEED)", REDRIVE_MAKE),
+    Mutant(
+        "redrive: make takes an exported COMMAND_TTL_SECONDS",
+        "local/redrive.py",
+        "os.environ.get(_TTL_VARIABLE) if _spelling() is by_module else None",
+        "os.environ.get(_TTL_VARIABLE)",
+        REDRIVE,
+    ),
+    Mutant(
+        "redrive: a wrong COMMAND_TTL_SECONDS is not named",
+        "local/redrive.py",
+        'parser.error(f"{_TTL_VARIABLE} is {redacted(value)!r}: {wrong}")',
+        'parser.error(f"argument --ttl: {wrong}")',
+        REDRIVE,
+    ),
+    Mutant(
+        "redrive: a standard output that was closed is no failure",
+        "local/redrive.py",
+        'raise OutputLost(ValueError("it was closed from the start"))',
+        "return",
+        REDRIVE,
+    ),
+    Mutant(
+        "redrive: a standard output that was closed ends the moving",
+        "local/redrive.py",
+        "if not self._asked.json and sys.stdout:",
+        "if not self._asked.json:",
+        REDRIVE,
+    ),
+    Mutant(
+        "redrive: what a closed standard output did not take is forgotten",
+        "local/redrive.py",
+        "owed = self._touched if sys.stdout else [*self._ledger.values()]",
+        "owed = self._touched",
+        REDRIVE,
+    ),
+    Mutant(
+        "redaction: what parts a name from a password is plain",
+        "shared/redaction.py",
+        "[\\w\\s.,/+*\\ud800-\\udfff-]",
+        "[\\w\\s.,/+*:=@\\ud800-\\udfff-]",
+        REDACTION,
+    ),
+    Mutant("redaction: two slashes are plain", "shared/redaction.py", "(?!.*//)(?:", "(?:", REDACTION),
+    Mutant("redaction: an escaped character is plain", "shared/redaction.py", "%(?![0-9A-F]{2})", "%", REDACTION),
+    Mutant(
+        "redaction: what may be a login is shown as a host",
+        "shared/redaction.py",
+        "if address and not _MAY_BE_AN_AT.search(value):",
+        "if address:",
+        REDACTION,
+    ),
+    Mutant(
+        "redaction: a query is shown",
+        "shared/redaction.py",
+        "{HIDDEN if address['hidden'] else ''}",
+        "{address['hidden'] or ''}",
+        REDACTION,
+    ),
+    Mutant(
+        "redaction: a password is shown as a port",
+        "shared/redaction.py",
+        "(?::[0-9]{1,5})?",
+        "(?::[0-9A-Z]*)?",
+        REDACTION,
+    ),
+    Mutant(
+        "redaction: any path is that of a queue",
+        "shared/redaction.py",
+        "/[0-9]{12}/[A-Z0-9_-]{1,80}",
+        "/[A-Z0-9_/-]+",
+        REDACTION,
+    ),
+    Mutant(
+        "redaction: anything is a scheme",
+        "shared/redaction.py",
+        '_SCHEME: Final = re.compile(r"(?:https?|ftp|socks[45][ah]?)://"',
+        '_SCHEME: Final = re.compile(r"[^:]*://"',
+        REDACTION,
+    ),
+    Mutant("redaction: of a setting", "shared/settings.py", "else redacted(value)", "else value", SECRETS),
+    Mutant(
+        "redaction: of an endpoint beside FIPS",
+        "shared/aws.py",
+        "{variable} is {redacted(value)!r}",
+        "{variable} is {value!r}",
+        SECRETS,
+    ),
+    Mutant(
+        "redaction: of a switch of AWS",
+        "shared/aws.py",
+        "{redacted(environment[variable])!r}",
+        "{environment[variable]!r}",
+        SECRETS,
+    ),
+    Mutant("redaction: of an endpoint", "shared/http.py", "{redacted(url)!r} is not", "{url!r} is not", SECRETS),
+    Mutant(
+        "redaction: of an endpoint with a wrong port",
+        "shared/http.py",
+        "{redacted(url)!r} names",
+        "{url!r} names",
+        HTTP,
+    ),
+    Mutant("redaction: of a bundle", "shared/wiring/clouds.py", "{redacted(bundle or '')!r}", "{bundle!r}", SECRETS),
+    Mutant("redaction: of Powertools", "shared/observability.py", "ascii(redacted(value)[", "ascii(value[", SECRETS),
+    Mutant("redaction: of a queue", "shared/publishing.py", "{redacted(queue_url)}", "{queue_url}", DELIVERIES),
+    Mutant(
+        "redaction: of the queue of a sweep", "shared/sweeping.py", "{redacted(queue_url)}", "{queue_url}", EVIDENCE
+    ),
+    Mutant(
+        "redaction: of a secret without a text",
+        "shared/aws.py",
+        "{redacted(secret_id)} holds",
+        "{secret_id} holds",
+        AWS,
+    ),
+    Mutant(
+        "redaction: in the words of AWS", "shared/aws.py", "message.replace(named, redacted(named))", "message", AWS
+    ),
+    Mutant(
+        "redaction: of a bus in the words of AWS", "shared/aws.py", '[each.get("EventBusName")', '[each.get("")', AWS
     ),
 )
 

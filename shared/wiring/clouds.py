@@ -23,6 +23,7 @@ from shared.pace import Pace
 from shared.patience import Patience
 from shared.proxies import Proxies, read_proxies
 from shared.publishing import Publisher
+from shared.redaction import redacted
 from shared.settings import FunctionSettings
 from shared.telemetry import NAMESPACE, NAMESPACE_VARIABLE, Telemetry, new_logger
 
@@ -104,7 +105,9 @@ def _http(settings: FunctionSettings, proxies: Proxies, bundle_variable: str) ->
     try:
         return Http(connections=settings.concurrent_calls, proxies=proxies, ca_bundle=bundle)
     except OSError as error:
-        raise DeploymentFault(f"{bundle_variable} is {bundle!r}, which is no file of certificates: {error}") from error
+        raise DeploymentFault(
+            f"{bundle_variable} is {redacted(bundle or '')!r}, which is no file of certificates: {error}"
+        ) from error
 
 
 def _credentials(settings: FunctionSettings, aws: Aws, http: Http, patience: Patience) -> CredentialSource:

@@ -28,6 +28,7 @@ LAYER_OF: Final = {
     "shared.huawei.faults": "core",
     "shared.outcomes": "core",
     "shared.planning": "core",
+    "shared.redaction": "core",
     "shared.redelivery": "core",
     "shared.settlement": "core",
     "shared.staleness": "core",

@@ -491,6 +491,34 @@ def test_no_secret_is_in_an_error_though_aws_repeats_the_signed_request(status: 
     assert "s3cr3t" not in printed
 
 
+@pytest.mark.parametrize("status", [400, 503])
+@pytest.mark.parametrize("asked", ["queue", "visibility", "bus", "secret", "table"])
+def test_no_login_of_a_setting_is_in_an_error_though_aws_repeats_the_setting(status: int, asked: str) -> None:
+    value = "https://user:never-shown@sqs.example/1/q"  # pragma: allowlist secret - it opens nothing
+    answer = no(status, "InvalidAddress", f"The address {value} is not valid")
+    clock, amazon = Clock(), FakeAmazon(*[answer] * 9)
+    it, until = aws(amazon, clock), clock.deadline()
+    calls: dict[str, Callable[[], object]] = {
+        "queue": lambda: it.send_messages(value, [message()], deadline=until),
+        "visibility": lambda: it.change_visibility(value, [("handle", 1)], deadline=until),
+        "bus": lambda: it.put_events(value, [event()], deadline=until),
+        "secret": lambda: it.secret_string(value, deadline=until),
+        "table": lambda: it.call(DYNAMODB, "Query", {"TableName": value}, deadline=until),
+    }
+    try:
+        said = repr(calls[asked]())
+    except (AwsRefused, AwsUnavailable) as error:
+        said = str(error) + repr(error) + repr(vars(error))
+    assert "The address https://*** is not valid" in said
+    assert "never-shown" not in said
+
+
+def test_a_secret_without_a_text_is_not_named_by_a_login() -> None:
+    clock, amazon = Clock(), FakeAmazon(ok({"SecretBinary": "AA=="}))
+    with pytest.raises(AwsRefused, match=r"NoSecretString: [*]{3} holds no text"):
+        aws(amazon, clock).secret_string('{"ak": "a", "sk": "never-shown"}', deadline=clock.deadline())
+
+
 def test_a_missing_region_is_refused_by_the_name_of_the_variable() -> None:
     clock, amazon = Clock(), FakeAmazon()
     with pytest.raises(AwsRefused, match="NoRegion: set AWS_REGION"):
@@ -646,7 +674,7 @@ def test_a_kind_of_endpoint_is_true_or_false_and_nothing_else(variable: str) -> 
 def test_a_configured_endpoint_has_no_variant_of_fips_or_dual_stack(variable: str, configured: str) -> None:
     """As botocore's rules say: "FIPS and custom endpoint are not supported"."""
     environment = {variable: "true", configured: "https://me:never-shown@vpce.example"}  # pragma: allowlist secret
-    with pytest.raises(DeploymentFault, match=f"{variable} is true and {configured} is 'vpce.example'"):
+    with pytest.raises(DeploymentFault, match=f"{variable} is true and {configured} is 'https://[*]{{3}}'"):
         check_endpoint_settings(environment)
     check_endpoint_settings(environment | {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"})
     check_endpoint_settings({configured: "https://vpce.example"})

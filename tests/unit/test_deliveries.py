@@ -382,6 +382,24 @@ def test_a_bus_that_refuses_us_is_the_deployments_fault() -> None:
     assert world.aws.queues == {}
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:never-shown@sqs.example/1/q", "https://***"),  # pragma: allowlist secret - it opens nothing
+        ("https://sqs.example/123456789012/q.fifo?token=never-shown", "https://sqs.example/123456789012/q.fifo?***"),
+        ("https://sqs.example:8443/123456789012/my_queue-1", "https://sqs.example:8443/123456789012/my_queue-1"),
+    ],
+)
+def test_a_queue_that_refuses_us_is_the_deployments_fault_and_shown_without_a_login(url: str, shown: str) -> None:
+    world = World(targets=1, DEAD_LETTER_QUEUE_URL=url)
+    world.aws.queue_error = AwsRefused(
+        service="SQS", operation="SendMessageBatch", code="AccessDenied", message="no", mend="allow it"
+    )
+    with pytest.raises(DeploymentFault) as fault:
+        world.deliver("no JSON")
+    assert str(fault.value).startswith(f"{shown}: SQS SendMessageBatch: AccessDenied")
+
+
 def test_a_remainder_that_no_longer_fits_into_a_message_is_left_to_sqs_as_it_came() -> None:
     targets = [f"{n:0>250}" for n in range((LARGEST_MESSAGE - 400) // 253)]
     room = LARGEST_MESSAGE - len(json.dumps(stop(*targets), separators=(",", ":")))

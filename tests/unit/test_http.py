@@ -289,9 +289,14 @@ def test_what_is_no_url_is_final(url: str) -> None:
 
 
 def test_a_password_in_a_url_is_not_shown() -> None:
-    with pytest.raises(NoSuchHost, match=r"^'proxy\.example/' is not the URL") as raised:
+    with pytest.raises(NoSuchHost, match=r"^'https://[*]{3}' is not the URL") as raised:
         get(Http(connections=1), "https://user:never-shown@proxy.example/")  # pragma: allowlist secret - opens nothing
     assert "never-shown" not in str(raised.value)
+
+
+def test_a_query_in_a_url_with_a_port_that_cannot_be_is_not_shown() -> None:
+    with pytest.raises(NoSuchHost, match=r"^'https://proxy\.example:99999/\?[*]{3}' names a port that cannot be"):
+        get(Http(connections=1), "https://proxy.example:99999/?token=never-shown")
 
 
 def test_a_certificate_of_a_stranger_is_final(tmp_path: Path) -> None:

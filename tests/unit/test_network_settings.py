@@ -49,7 +49,7 @@ def clouds() -> Clouds:
         (
             "AWS_ENDPOINT_URL_SQS",
             "https://me:no@a b",
-            "AWS_ENDPOINT_URL_SQS: 'a b' is not the URL",
+            "AWS_ENDPOINT_URL_SQS: 'https://***' is not the URL",
         ),  # pragma: allowlist secret
         ("AWS_USE_FIPS_ENDPOINT", "1", "AWS_USE_FIPS_ENDPOINT is '1', and should be true or false"),
         ("AWS_USE_DUALSTACK_ENDPOINT", "on", "AWS_USE_DUALSTACK_ENDPOINT is 'on', and should be true or false"),

@@ -19,6 +19,7 @@ from aws_lambda_powertools.shared import constants
 from awslambdaric.lambda_runtime_log_utils import _get_log_level_from_env_var
 
 from shared.observability import correct
+from shared.redaction import redacted
 from shared.telemetry import SERVICE, Telemetry, new_logger
 
 if TYPE_CHECKING:
@@ -186,10 +187,15 @@ def test_no_value_fails_an_invocation_or_loses_what_it_tells(
             )
             for rate in ("10%", "-1", "2", "nan", "inf", "often")
         ),
+        ("POWERTOOLS_DEV", "https://u:s@h", "POWERTOOLS_DEV is 'https://***', which cannot be used: false is used"),
         ("POWERTOOLS_DEV", "maybe", "POWERTOOLS_DEV is 'maybe', which cannot be used: false is used"),
         ("POWERTOOLS_DEBUG", "2", "POWERTOOLS_DEBUG is '2', which cannot be used: false is used"),
         *(
-            ("METRICS_NAMESPACE", name, f"METRICS_NAMESPACE is {name[:100]!r}, which cannot be used: Stopline is used")
+            (
+                "METRICS_NAMESPACE",
+                name,
+                f"METRICS_NAMESPACE is {redacted(name)[:100]!r}, which cannot be used: Stopline is used",
+            )
             for name in (":a", "AWS/Lambda", "a\tb", "x" * 256)
         ),
     ],

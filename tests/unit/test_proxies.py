@@ -63,13 +63,13 @@ def test_the_variables_are_read_as_curl_reads_them(
         ("socks5://proxy.example:1080", "socks5://proxy.example:1080"),
         ("http://proxy.example:0", "http://proxy.example:0"),
         ("http://proxy.example:65536", "http://proxy.example:65536"),
-        ("http://proxy.example/path", "http://proxy.example/path"),
-        ("http://[1:2]:80", "http://[1:***:80"),
-        ("user:never-shown", "user:***"),  # pragma: allowlist secret
-        ("http://user:never-shown", "http://user:***"),  # pragma: allowlist secret
-        ("http://user:never-shown%40proxy.example:80", "http://user:***:80"),  # pragma: allowlist secret
-        ("http://user:never-shown@proxy example:1", "proxy example:1"),  # pragma: allowlist secret
-        ("socks5://user:never@shown@proxy.example:1", "proxy.example:1"),  # pragma: allowlist secret
+        ("http://proxy.example/path", "http://proxy.example/***"),
+        ("http://[1:2]:80", "http://[1:2]:80"),
+        ("user:never-shown", "***"),  # pragma: allowlist secret
+        ("http://user:never-shown", "http://***"),  # pragma: allowlist secret
+        ("http://user:never-shown%40proxy.example:80", "http://***"),  # pragma: allowlist secret
+        ("http://user:never-shown@proxy example:1", "http://***"),  # pragma: allowlist secret
+        ("socks5://user:never@shown@proxy.example:1", "socks5://***"),  # pragma: allowlist secret
     ],
 )
 def test_what_is_no_proxy_is_refused_by_the_name_of_its_variable_and_without_its_login(

@@ -16,7 +16,21 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from local import redrive
-from local.redrive import Ask, DeadLetterQueue, Entry, Letter, Move, Stay, Wishes, decide, letter_of, look, main, move
+from local.redrive import (
+    CALLER,
+    Ask,
+    DeadLetterQueue,
+    Entry,
+    Letter,
+    Move,
+    Stay,
+    Wishes,
+    decide,
+    letter_of,
+    look,
+    main,
+    move,
+)
 from shared.commands import Command, Defaults, read_command
 from shared.envelopes import open_envelope
 from shared.findings import Finding, Findings, Verdict
@@ -873,16 +887,48 @@ def test_the_time_to_live_is_taken_from_the_environment_unless_it_is_given(shell
     assert not shell.run(world(minutes_old), "--ttl", "3600")[1]["messages"][0]["expired"]
 
 
+@pytest.mark.parametrize("value", ["an hour", "0", "-1", "1.5"])
 def test_a_time_to_live_in_the_environment_that_is_none_ends_with_2(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str
 ) -> None:
-    monkeypatch.setenv("COMMAND_TTL_SECONDS", "an hour")
+    monkeypatch.setenv("COMMAND_TTL_SECONDS", value)
     with pytest.raises(SystemExit) as ended:
         main(["--queue", DEAD])
     assert ended.value.code == 2
-    err = capsys.readouterr().err
-    assert "--ttl" in err
-    assert "COMMAND_TTL_SECONDS" in err
+    assert f"error: COMMAND_TTL_SECONDS is {value!r}: should be a whole number" in capsys.readouterr().err
+
+
+def test_an_empty_time_to_live_in_the_environment_counts_as_absent(shell: Shell) -> None:
+    shell.patch.setenv("COMMAND_TTL_SECONDS", "")
+    minutes_old = received(stamped=datetime.now(UTC) - timedelta(minutes=5))
+    assert not shell.run(world(minutes_old))[1]["messages"][0]["expired"]
+
+
+@pytest.mark.parametrize("value", ["1", "an hour"])
+def test_make_takes_no_time_to_live_out_of_the_environment(shell: Shell, value: str) -> None:
+    shell.patch.setenv("COMMAND_TTL_SECONDS", value)
+    shell.patch.setenv(CALLER, "make")
+    status, shown, _ = shell.run(world(received(stamped=datetime.now(UTC) - timedelta(minutes=5))))
+    assert (status, shown["messages"][0]["expired"]) == (0, False)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",), ("--apply",), ("--apply", "--json")], ids=" ".join)
+def test_a_closed_standard_output_loses_nothing_but_ends_with_1(shell: Shell, arguments: tuple[str, ...]) -> None:
+    sqs = world(*fresh(12))
+    shell.patch.setattr("boto3.client", lambda *_, **__: sqs)
+    shell.patch.setattr("sys.stdout", None)
+    assert main(["--queue", DEAD, *arguments]) == 1
+    err = shell.capsys.readouterr().err
+    assert "standard output could not be written: it was closed from the start" in err
+    if "--apply" in arguments:
+        assert sqs.left == []
+        assert all(f"m-{number}  " in err for number in range(1, 13))
+
+
+def test_a_closed_standard_output_that_is_owed_nothing_is_no_failure(shell: Shell) -> None:
+    shell.patch.setattr("boto3.client", lambda *_, **__: world())
+    shell.patch.setattr("sys.stdout", None)
+    assert main(["--queue", DEAD]) == 0
 
 
 def test_a_closed_standard_input_is_no_terminal(shell: Shell) -> None:

@@ -48,9 +48,9 @@ def check(world: World, task_id: str = "t-1", **more: Any) -> None:
     world.cloud.add(CheckTask.model_validate({"task_id": task_id, "last_check_time": COUNTED} | more))
 
 
-def seen(*task_ids: str, ratio: str = "10%", hours: float = 3.0) -> World:
+def seen(*task_ids: str, ratio: str = "10%", hours: float = 3.0, **environment: str) -> World:
     """Return a world in which a sweep has seen these run, `hours` ago."""
-    world = World()
+    world = World(environment=environment)
     for task_id in task_ids or ("t-1",):
         check(world, task_id, ratio=ratio)
     world.sweep(CHECKS, **STOP)
@@ -531,12 +531,23 @@ def test_if_the_queue_refuses_everything_the_next_sweep_sends_everything() -> No
     world.aws.queue_error = AwsRefused(
         service="SQS", operation="SendMessageBatch", code="AccessDenied", message="no", mend="allow it"
     )
-    with pytest.raises(DeploymentFault, match=r"0 of 4 commands were sent; https://sqs/stop-task: SQS .*AccessDenied"):
+    with pytest.raises(DeploymentFault, match=r"0 of 4 commands were sent; https://sqs/[*]{3}: SQS .*AccessDenied"):
         world.sweep(CHECKS, **STOP)
     assert world.memory.seen == before
     assert world.aws.events[-1]["sent"] == 0
     world.aws.queue_error = None
     assert found(world.sweep(CHECKS, **STOP))["sent"] == 4
+
+
+def test_a_queue_that_refuses_a_sweep_is_shown_without_a_login() -> None:
+    queue = "https://user:never-shown@sqs.example/1/q"  # pragma: allowlist secret - it opens nothing
+    world = seen(*FOUR, STOP_TASK_QUEUE_URL=queue)
+    world.aws.queue_error = AwsRefused(
+        service="SQS", operation="SendMessageBatch", code="AccessDenied", message="no", mend="allow it"
+    )
+    with pytest.raises(DeploymentFault, match=r"; https://[*]{3}: SQS .*AccessDenied") as fault:
+        world.sweep(CHECKS, **STOP)
+    assert "never-shown" not in str(fault.value)
 
 
 def test_if_the_claim_of_one_is_throttled_the_others_are_sent_and_the_next_sweep_sends_that_one() -> None:
