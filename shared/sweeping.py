@@ -114,7 +114,7 @@ class Sweeper:
         try:
             return self._carry_out(event, deadline)
         except (AwsUnavailable, HuaweiUnavailable, PublishingFailed, SweepRejected) as error:
-            self._telemetry.not_carried_out("", error)
+            self._telemetry.not_carried_out(None, error)
             raise
 
     def _carry_out(self, event: Any, deadline: Deadline) -> dict[str, Any]:

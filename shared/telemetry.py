@@ -318,7 +318,7 @@ class Telemetry:
         for reason, count in Counter(reasons).items():
             self._logger.warning("visibility unchanged", extra={"why": self._clean(reason), "messages": count})
 
-    def not_carried_out(self, command_id: str, error: Exception, *, trace: Trace = NO_TRACE) -> None:
+    def not_carried_out(self, command_id: str | None, error: Exception, *, trace: Trace = NO_TRACE) -> None:
         """Log that a call ended without an outcome, and why; of a rejection, its `outcome` says why."""
         why = self._clean(str(error)) if _is_ours(error) and not isinstance(error, CommandRejected) else None
         self._logger.warning(

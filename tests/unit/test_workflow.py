@@ -54,7 +54,7 @@ class Recorded(Telemetry):
     def __init__(self) -> None:
         super().__init__(quiet_logger())
         self.told: list[Exception] = []
-        self.not_done: list[tuple[str, type[Exception]]] = []
+        self.not_done: list[tuple[str | None, type[Exception]]] = []
         self.published: list[str] = []
         self.calls = 0
         self.remainders = 0
@@ -71,7 +71,7 @@ class Recorded(Telemetry):
     def outcomes_published(self, outcomes: Iterable[Outcome]) -> None:
         self.published += [outcome.status.value for outcome in outcomes]
 
-    def not_carried_out(self, command_id: str, error: Exception, *, trace: Trace = NO_TRACE) -> None:
+    def not_carried_out(self, command_id: str | None, error: Exception, *, trace: Trace = NO_TRACE) -> None:
         super().not_carried_out(command_id, error, trace=trace)
         self.not_done.append((command_id, type(error)))
 
