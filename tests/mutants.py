@@ -4198,7 +4198,7 @@ MUTANTS: Final = (
     Mutant(
         "sweep errors: a failure leaves no line",
         "shared/sweeping.py",
-        '            self._telemetry.not_carried_out(None, error)\n',
+        "            self._telemetry.not_carried_out(None, error)\n",
         "",
         SWEEP_ERRORS,
     ),
