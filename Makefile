@@ -64,14 +64,15 @@ soak: install  ## thousands of commands with faults and killed processes, and a 
 # a name that it does not know, or a flag that is neither 1 nor empty, ends it.
 REDRIVE := QUEUE TO APPLY RENEW REJECTED ONLY LIMIT TTL JSON
 option = $(if $(filter $1,$(written)),$(given))
+text = $(if $(filter $1,$(written)),$(if $(value $1),$(given),$(error $1= is empty: give it a value, or leave it out)))
 flag = $(if $(option),$(if $(filter-out 1,$(value $1)),$(error $1=$(value $1): write $1=1, or leave it out),$2))
 unknown := $(filter-out $(REDRIVE) PY,$(written))
 redrive: install  ## what lies in the dead-letter queue QUEUE=... and why; APPLY=1 moves it back
 	$(if $(unknown),$(error $(unknown): redrive knows $(REDRIVE)))
 	$(if $(call option,QUEUE),,$(error say which: QUEUE=<name or URL of the dead-letter queue>))
-	@REDRIVE_CALLER=make $(PY) -m local.redrive $(call option,QUEUE,--queue) $(call option,TO,--to) \
+	@REDRIVE_CALLER=make $(PY) -m local.redrive $(call option,QUEUE,--queue) $(call text,TO,--to) \
 	    $(call flag,APPLY,--apply) $(call flag,RENEW,--renew) $(call flag,REJECTED,--rejected) \
-	    $(call option,ONLY,--only) $(call option,LIMIT,--limit) $(call option,TTL,--ttl) $(call flag,JSON,--json)
+	    $(call text,ONLY,--only) $(call text,LIMIT,--limit) $(call text,TTL,--ttl) $(call flag,JSON,--json)
 
 build: install  ## the folder that is deployed: .build/arm64, or with ARCH=x86_64 the other
 	@$(PY) -m local.build $(call quoted,ARCH)

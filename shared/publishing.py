@@ -189,7 +189,7 @@ def remainder_message(body: str, *, delay_seconds: int) -> Message | None:
     It is never split, or the command would have two finals; the message is then left to SQS as it came. A remainder
     must leave room for the attributes of a dead letter, or it could never end as one.
     """
-    if dead_letter(body, reason="?", sent_at=_ANY_TIME) is None:
+    if dead_letter(body, reason="rejected", sent_at=_ANY_TIME) is None:  # no word for a reason is longer
         return None
     return Message(body=body, attributes={}, delay_seconds=delay_seconds)
 
@@ -197,7 +197,7 @@ def remainder_message(body: str, *, delay_seconds: int) -> Message | None:
 def dead_letter(
     body: str, *, reason: str, sent_at: datetime, command_id: str | None = None, trace: Trace = NO_TRACE
 ) -> Message | None:
-    """Give a message for the dead-letter queue, its body intact, or `None` when not even a short reason fits beside it.
+    """Return a message for the dead-letter queue, its body intact, or `None` if not even the word for its reason fits.
 
     `sent_at`, when the message first came, goes along: a command that names no time of its own is as old as that, and
     whoever sends it again must know. What does not fit SQS itself moves there, after `maxReceiveCount` deliveries.
@@ -205,16 +205,17 @@ def dead_letter(
     """
     attributes = {SENT_AT: to_rfc3339(sent_at)}
     room = LARGEST_MESSAGE - len(body.encode()) - attributes_size(attributes | {FAILURE_REASON: ""})
+    word = len(reason.partition(":")[0])  # redrive looks at it, so it is never cut
     for extra in ({} if command_id is None else {COMMAND_ID: command_id}, trace.parts):
-        if attributes_size(extra) < room:
+        if attributes_size(extra) + word <= room:
             attributes |= extra
             room -= attributes_size(extra)
     # One byte a character, and nothing that SQS would not take: whole reasons are in the outcome.
     printable = "".join(each if " " <= each <= "~" else "?" for each in reason)
-    fitting = printable[: min(room, _LONGEST_REASON)] if room > 0 else ""
-    if not fitting:
+    if room < max(word, 1):
         return None
-    return Message(body=body, attributes={FAILURE_REASON: fitting} | attributes, delay_seconds=0)
+    reason_attribute = {FAILURE_REASON: printable[: min(room, _LONGEST_REASON)]}
+    return Message(body=body, attributes=reason_attribute | attributes, delay_seconds=0)
 
 
 def attributes_size(attributes: Mapping[str, str]) -> int:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from fnmatch import translate
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -138,7 +141,7 @@ class Protection:
     def __init__(self, patterns: Iterable[str]) -> None:
         self._begins = self._ends = self._stars = self._anything = 0
         self._literals: dict[str, int] = {}
-        self._groups: list[tuple[int, int, re.Pattern[str]]] = []
+        groups: dict[int, dict[re.Pattern[str], int]] = defaultdict(lambda: defaultdict(int))
         place = 1
         for glob in sorted({form for pattern in patterns for form in _forms(pattern)}):
             self._begins |= place
@@ -151,10 +154,12 @@ class Protection:
                     case _:
                         self._literals[character] = self._literals.get(character, 0) | place
                 if character == "[" and (group := _GROUP.match(glob, index)):
-                    self._groups.append((place, place << len(group[0]), re.compile(translate(group[0]))))
+                    groups[len(group[0])][re.compile(translate(group[0]))] |= place
                 place <<= 1
             self._ends |= place
             place <<= 1
+        self._groups = groups
+        self._taken: dict[str, list[tuple[int, int]]] = {}
 
     def covers(self, task: RunningTask) -> bool:
         """Return whether a pattern matches the name or the id."""
@@ -166,11 +171,19 @@ class Protection:
         for character in text:
             here = reached & (self._literals.get(character, 0) | self._anything)
             beyond = here << 1 | reached & self._stars
-            for begin, end, group in self._groups:
-                if reached & begin and group.match(character):
-                    beyond |= end
+            for length, places in self._groups_of(character):
+                beyond |= (reached & places) << length
             reached = self._past_stars(beyond)
         return bool(reached & self._ends)
+
+    def _groups_of(self, character: str) -> list[tuple[int, int]]:
+        """Return the places of the groups that take a character, by the length of the group; looked up only once."""
+        if character not in self._taken:
+            self._taken[character] = [
+                (length, reduce(or_, (places for group, places in alike.items() if group.match(character)), 0))
+                for length, alike in self._groups.items()
+            ]
+        return self._taken[character]
 
     def _past_stars(self, reached: int) -> int:
         """Return these places, and those behind the asterisks that they are at."""

@@ -96,7 +96,7 @@ _ESCAPE: Final = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 
 # A text of others may quote a text with its escapes, and the letter in front of a target is then no part of it.
 _BEGIN: Final = re.compile(
-    r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\x[0-9a-f]{2})|(?<=\\u[0-9a-f]{4}))(?=[A-Za-z0-9_.:-])"
+    r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\x[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})|(?<=%[0-9A-Fa-f]{2}))(?=[A-Za-z0-9_.:-])"
 )
 _LETTERS: Final = frozenset(ascii_letters + digits)
 

@@ -252,8 +252,8 @@ MUTANTS: Final = (
     Mutant(
         "4 body intact: the dead letter is tidied up",
         "shared/publishing.py",
-        "return Message(body=body, attributes={FAILURE_REASON: fitting",
-        "return Message(body=body.strip(), attributes={FAILURE_REASON: fitting",
+        "return Message(body=body, attributes=reason_attribute | attributes",
+        "return Message(body=body.strip(), attributes=reason_attribute | attributes",
         DELIVERIES,
     ),
     Mutant(
@@ -3399,8 +3399,8 @@ MUTANTS: Final = (
     Mutant(
         "trace: it has its place before the last letter of a reason",
         "shared/publishing.py",
-        "if attributes_size(extra) < room:",
-        "if attributes_size(extra) <= room:",
+        "if attributes_size(extra) + word <= room:",
+        "if attributes_size(extra) + 1 <= room:",
         CORRELATION,
     ),
     Mutant(
@@ -3988,15 +3988,15 @@ MUTANTS: Final = (
     Mutant(
         "messages: a remainder leaves no room for its end",
         "shared/publishing.py",
-        'if dead_letter(body, reason="?", sent_at=_ANY_TIME) is None:',
+        'if dead_letter(body, reason="rejected", sent_at=_ANY_TIME) is None:',
         "if len(body.encode()) > LARGEST_MESSAGE:",
         DELIVERIES,
     ),
     Mutant(
         "sweep protect: one group decides for all",
         "shared/staleness.py",
-        "(place, place << len(group[0]),",
-        "(place & self._begins, place << len(group[0]),",
+        "groups[len(group[0])][re.compile(translate(group[0]))] |= place",
+        "groups[len(group[0])][re.compile(translate(group[0]))] |= place & self._begins",
         SWEEP,
     ),
     Mutant(

@@ -193,7 +193,7 @@ def test_redrive_takes_what_it_is_given() -> None:
     (known,) = re.findall(r"^REDRIVE := (.*)", makefile, re.MULTILINE)
     assert given <= set(known.split())
     for name in known.split():
-        assert re.search(rf"\$\(call (option|flag),{name},--{name.lower()}\)", makefile), name
+        assert re.search(rf"\$\(call (option|text|flag),{name},--{name.lower()}\)", makefile), name
     queues = Template(translated()).queues.values()
     names = {queue["QueueName"]["Fn::Sub"].replace("${AWS::StackName}", "$STACK") for queue in queues}
     assert set(re.findall(r"QUEUE=(\S+)", TEXT)) <= names

@@ -17,9 +17,16 @@ from shared.errors import DeploymentFault
 from shared.findings import Finding, Verdict
 from shared.outcomes import to_rfc3339
 from shared.planning import BatchTask, Stop
-from shared.publishing import LARGEST_MESSAGE, Publisher, dead_letter, remainder_message
+from shared.publishing import (
+    FAILURE_REASON,
+    LARGEST_MESSAGE,
+    Publisher,
+    attributes_size,
+    dead_letter,
+    remainder_message,
+)
 from shared.telemetry import Telemetry
-from shared.traces import Trace
+from shared.traces import NO_TRACE, Trace
 from tests.fakes import BATCH, CHECK, NOW, Clock, FakeAws, FakeHuawei, delivery, settings_of
 from tests.quiet import quiet_logger
 from tests.unit.test_envelopes import event as in_an_event
@@ -419,9 +426,12 @@ def test_a_remainder_that_goes_on_can_end_too() -> None:
     for size in range(LARGEST_MESSAGE - 160, LARGEST_MESSAGE + 2):
         body = "☂" * (size // 3) + "x" * (size % 3)
         goes_on = remainder_message(body, delay_seconds=0) is not None
-        for reason in ("gave_up", "rejected: no"):
-            letter = dead_letter(body, reason=reason, sent_at=NOW, command_id="c-1", trace=Trace("x" * 55, "y" * 512))
-            assert goes_on == (letter is not None)
+        trace = Trace("x" * 55, "y" * 512)
+        assert goes_on == (
+            dead_letter(body, reason="rejected: no", sent_at=NOW, command_id="c-1", trace=trace) is not None
+        )
+        if goes_on:
+            assert dead_letter(body, reason="gave_up", sent_at=NOW, command_id="c-1", trace=trace) is not None
         fitted.add(goes_on)
     assert fitted == {True, False}
 
@@ -469,10 +479,28 @@ def test_what_the_readme_says_of_messages_near_the_limit() -> None:
     }
     answer = world.deliveries.handle(event, deadline=world.clock.deadline(900))
     assert (answer, len(world.aws.remainders)) == ({"batchItemFailures": []}, 1)
-    for size, letters in [(LARGEST_MESSAGE - 57, 0), (LARGEST_MESSAGE - 58, 1)]:
+    for size, letters in [(LARGEST_MESSAGE - 64, 0), (LARGEST_MESSAGE - 65, 1)]:
         world = World()
         world.deliver("x" * size)
         assert len(world.aws.dead_letters) == letters
+
+
+@pytest.mark.parametrize("reason", ['rejected: project_id: "x" is not allowed', "gave_up", "expired"])
+@pytest.mark.parametrize(
+    "trace",
+    [NO_TRACE, Trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "k=" + "v" * 500)],
+    ids=["no trace", "trace"],
+)
+def test_the_word_for_the_reason_is_never_cut(reason: str, trace: Trace) -> None:
+    word = reason.partition(":")[0]
+    bare = len(reason) + 600 + 2 * 80
+    for below in range(40, bare):
+        letter = dead_letter(
+            "x" * (LARGEST_MESSAGE - below), reason=reason, sent_at=NOW, command_id="c" * 64, trace=trace
+        )
+        if letter is not None:
+            assert letter.attributes[FAILURE_REASON].startswith(word), below
+            assert len(letter.body) + attributes_size(letter.attributes) <= LARGEST_MESSAGE
 
 
 def moved_back(letter: Message, *, seconds: float, message_id: str = "new") -> dict[str, Any]:

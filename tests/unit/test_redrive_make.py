@@ -49,7 +49,7 @@ LOOK = ["-m", "local.redrive", "--queue", "dead"]
     [
         ((), []),
         (("APPLY=1", "RENEW=1", "REJECTED=1", "JSON=1"), ["--apply", "--renew", "--rejected", "--json"]),
-        (("APPLY=", "RENEW=", "TO=", "LIMIT="), []),
+        (("APPLY=", "RENEW="), []),
         (
             ("TO=stop", "ONLY=rejected: a, b", "LIMIT=3", "TTL=60"),
             ["--to", "stop", "--only", "rejected: a, b", "--limit", "3", "--ttl", "60"],
