@@ -20,6 +20,7 @@ from local.build import build
 from local.huawei import PROJECT_ID, AccessKey, BatchTask, Fault, HuaweiStandIn
 from local.stack import REGION, LocalStack
 from shared.publishing import dead_letter
+from tests.end_to_end.world import redrive_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,15 +64,7 @@ def test_what_gave_up_goes_back_and_what_expired_only_when_renewed(
     huawei: HuaweiStandIn, stack: LocalStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     queue, dead = stack.resources["StopTargetsQueue"], stack.resources["StopTargetsDeadLetterQueue"]
-    for name, value in {
-        "AWS_ENDPOINT_URL": stack.endpoint,
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    monkeypatch.setattr(redrive, "WAIT", 1)  # long polling still, and the stand-in is one server
+    redrive_on(stack, monkeypatch)
 
     def run(*arguments: str) -> dict[str, str]:
         """What became of each message, by what was in it."""

@@ -9,9 +9,8 @@ import pytest
 
 from local import redrive
 from local.huawei import BatchTask, Fault, Scenario
-from local.stack import REGION
 from shared.outcomes import DETAIL_TYPE
-from tests.end_to_end.world import deployed, wait_until
+from tests.end_to_end.world import deployed, redrive_on, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,15 +72,7 @@ def test_one_trace_leads_from_the_producer_to_the_last_event_and_through_the_log
     wait_until(lambda: stack.left_in("StopTargetsDeadLetterQueue") == {"StopTargetsDeadLetterQueue": 3})
 
     world.huawei.set_faults()
-    for name, value in {
-        "AWS_ENDPOINT_URL": stack.endpoint,
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    monkeypatch.setattr(redrive, "WAIT", 1)
+    redrive_on(stack, monkeypatch)
     moved = ["--queue", dead.rpartition("/")[2], "--to", queue, "--apply", "--rejected"]
     assert redrive.main(moved) == 0
     for name in ("by-sqs", "by-sns"):

@@ -8,19 +8,32 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from local import redrive
 from local.build import build
 from local.huawei import PROJECT_ID, AccessKey, HuaweiStandIn
-from local.stack import TEMPLATE, LocalStack
+from local.stack import REGION, TEMPLATE, LocalStack
 from tests.schemas import complaints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import pytest
+
     from local.huawei import Scenario
 
 LONG_ENOUGH: Final = 60.0
 """Seconds within which whatever a test waits for comes true, on a busy machine too."""
+
+
+def redrive_on(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let redrive, called in this process, speak to the local world."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", stack.endpoint)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setattr(redrive, "WAIT", 1)  # long polling still, and the stand-in is one server
 
 
 @dataclass(frozen=True, slots=True)
