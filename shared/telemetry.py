@@ -91,6 +91,9 @@ _WORD: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
 _LIKE_AN_ID: Final = re.compile(r"(?![0-9]{1,4}$).*[0-9_.:-]")
 """A word with a digit or a sign in it. A short number is none: it may be a status or a year."""
 
+_CUT_WORD: Final = re.compile(r"[A-Za-z0-9_.:-]+(?=…|\\+u2026)")
+"""A word that was cut, by us too: it may be a part of a target."""
+
 _ESCAPE: Final = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 """An escape in JSON that could not be parsed; its letters are no part of a word."""
 
@@ -368,6 +371,7 @@ class Telemetry:
         if len(text) > LONGEST_TEXT:
             rest = text[-LONGEST_TEXT // 2 :]
             text = shorten(text, LONGEST_TEXT // 2) + re.sub(r"^[A-Za-z0-9_.:-]+", "", rest)  # may be half of a target
+        text = _CUT_WORD.sub(HIDDEN, text)
         if self._lookup is None:  # there may be 100 000 targets, and no text to clean
             hidden = frozenset().union(*self._hidden)
             self._lookup = hidden, sorted(set(map(len, hidden)), reverse=True)
