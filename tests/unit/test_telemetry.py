@@ -1125,3 +1125,10 @@ def test_what_is_logged_in_another_line_or_may_quote_anything_is_not_repeated(wo
         (None, "rejected"), (None, "gave_up"), ("CommandRejected", None), ("KeyError", None),
         ("HuaweiUnavailable", "IOTDA.000001"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", ["…", "\\u2026", "\\\\u2026"])
+def test_a_word_that_was_cut_is_hidden_since_it_may_be_a_part_of_a_target(world: World, cut: str) -> None:
+    with world.invocation() as telemetry:
+        telemetry.visibility_unchanged([f"Device device-1{cut} is offline"])
+    assert world.lines()[0]["why"] == f"Device ***{cut} is offline"
